@@ -1,0 +1,38 @@
+# `make demo` and `make test` are all a newcomer needs: each sets itself up first, once, in .venv.
+
+VENV ?= .venv
+PYTHON ?=
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with everything that constraints.txt pins (3 minutes, 6 GB, once)
+
+demo: $(READY) ## the whole story on generated faces: search, ensemble, export, predict
+	$(BIN)/affectune demo
+
+test: $(READY) ## all tests, the quick ones first (PYTEST_ARGS="-m 'not slow'" leaves some out)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(READY) ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict spaces trainables search
+
+clean: ## remove .venv and the tools' caches; searches and models stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache affectune.egg-info
+
+# The stamp holds the folder it was made for: an environment that came along with a copied checkout is made anew.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
+
+$(READY): setup.cfg pyproject.toml constraints.txt .ci/setup
+	@.ci/setup $(VENV) $(PYTHON)

@@ -1,0 +1,95 @@
+"""What Ray Tune tells about trials, passed on to the recorder."""
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, TypeVar
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from search.ends import TrialEnd
+from search.folder import TrialRecord
+from search.recorder import Recorder
+
+Hook = TypeVar("Hook", bound=Callable[..., None])
+
+
+def _never_raising(hook: Hook) -> Hook:
+    """An error in a hook would leave Tune's loop in the middle of a step: it is noted instead."""
+
+    @wraps(hook)
+    def guarded(self: "RecordingCallback", *args: Any, **kwargs: Any) -> None:
+        try:
+            hook(self, *args, **kwargs)
+        except Exception as error:
+            self.note_trouble(error)
+
+    return guarded  # type: ignore[return-value]
+
+
+def own_report(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What the trial reported, without what Tune puts beside it (pid, timestamp, iterations)."""
+    words = ("epoch", "samples_seen", "end", "error", "done")
+    return {name: value for name, value in result.items() if "/" in name or name in words}
+
+
+class RecordingCallback(Callback):
+    """Maps Tune's trials to our records and tells the recorder of them.
+
+    Args:
+        recorder: notes what happens.
+        records: Tune's trial id to our record, filled by the searcher.
+        halt: is called when a trial could not be recorded (a full disk), so that no other begins.
+    """
+
+    def __init__(
+        self, recorder: Recorder, records: Mapping[str, TrialRecord], *, halt: Callable[[], None] = lambda: None
+    ) -> None:
+        self.trouble: Exception | None = None
+        self._recorder = recorder
+        self._records = records
+        self._halt = halt
+
+    def note_trouble(self, error: Exception) -> None:
+        """Keep the first error, for the launch to raise once all trials have ended."""
+        self.trouble = self.trouble or error
+        self._halt()
+
+    @_never_raising
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial begins, or begins again after its worker was lost."""
+        self._recorder.trial_started(self._records[trial.trial_id])
+
+    @_never_raising
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """An epoch was reported."""
+        self._recorder.epoch(self._records[trial.trial_id].trial_id, own_report(result))
+
+    @_never_raising
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A worker was lost and its trial waits for another."""
+        self._recorder.trial_preempted(self._records[trial.trial_id].trial_id)
+
+    @_never_raising
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial ended by itself or was stopped by the scheduler."""
+        end: TrialEnd = (trial.last_result or {}).get("end") or "stopped"
+        self._recorder.trial_ended(self._records[trial.trial_id].trial_id, end)
+
+    @_never_raising
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial's workers were lost more often than it may be retried."""
+        self._recorder.trial_ended(
+            self._records[trial.trial_id].trial_id,
+            "failed",
+            error=f"worker was lost {trial.num_failures} times (out of memory, or its machine went away)",
+        )
+
+    def get_state(self) -> None:
+        """Nothing goes into Tune's snapshots: the records are on disk."""
+        return None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}

@@ -1,0 +1,1 @@
+"""The commands, one file for each group; each has `register`. Nothing heavy is loaded before a command runs."""

@@ -1,0 +1,146 @@
+"""`affectune search` and `affectune resume`: launch a search, or go on with one, and follow it to its end."""
+
+import argparse
+import json
+import time
+from typing import Any
+
+from search.commands.options import add_resources, add_storage, at_least, duration_s, resources_of, storage_of
+
+
+def register(subparsers: Any) -> None:
+    """Add the two commands."""
+    _add_search(subparsers)
+    _add_resume(subparsers)
+
+
+def _add_search(subparsers: Any) -> None:
+    parser = subparsers.add_parser("search", help="search a space on a face table")
+    parser.add_argument("space", metavar="SPACE", help="a preset's name (see 'affectune spaces') or a YAML file")
+    parser.add_argument("--data", metavar="DATA", required=True, help="face table of 'affectune data'")
+    parser.add_argument(
+        "--fix", metavar="KEY=VALUE", action="extend", nargs="+", default=[], help="fix settings over the space"
+    )
+    parser.add_argument("--name", metavar="N", help="of the search (default: space, date and time)")
+    parser.add_argument(
+        "--trials", metavar="N", type=at_least(1), help="at most (default: 30, or no limit beside time)"
+    )
+    parser.add_argument(
+        "--time-budget", metavar="T", type=duration_s, help="90s, 20m, 1h30m; trials shorten their schedule to fit"
+    )
+    add_resources(parser)
+    add_storage(parser)
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's (default: a SQLite file in the storage)")
+    parser.add_argument("--seed", metavar="S", type=at_least(0), default=0, help="of the sampler (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document at the end")
+    parser.set_defaults(run=run_search_command)
+
+
+def _add_resume(subparsers: Any) -> None:
+    parser = subparsers.add_parser("resume", help="go on with a search after a crash, or with more trials")
+    parser.add_argument("name", metavar="NAME", help="of a search")
+    parser.add_argument(
+        "--trials", metavar="+N|N", type=_more_trials, help="so many more, or so many in all (default: as asked first)"
+    )
+    parser.add_argument(
+        "--time-budget", metavar="T", type=duration_s, help="from now (default: what is left, unless --trials is given)"
+    )
+    add_resources(parser)
+    add_storage(parser)
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's, if it is another now")
+    parser.add_argument("--json", action="store_true", help="print one JSON document at the end")
+    parser.set_defaults(run=run_resume_command)
+
+
+def _more_trials(text: str) -> dict[str, int]:
+    """`+10` is ten more, `20` is twenty in all; the words for `More`."""
+    return {"n_more" if text.startswith("+") else "n_trials": at_least(1)(text.removeprefix("+"))}
+
+
+def run_search_command(args: argparse.Namespace) -> int:
+    """Launch, follow, and say what came out."""
+    from pathlib import Path
+
+    from spaces.fixing import parse_fixes
+    from spaces.loading import load_space
+
+    space = load_space(args.space)
+    if args.fix:
+        space = space.fix(parse_fixes(args.fix))
+    from search.launch import run_search
+    from search.plan import SearchPlan
+
+    plan = SearchPlan(n_trials=args.trials, time_budget_s=args.time_budget, seed=args.seed, **resources_of(args))
+    outcome = run_search(
+        space,
+        data=Path(args.data),
+        storage=storage_of(args),
+        name=args.name or f"{space.name}-{time.strftime('%Y%m%d-%H%M%S')}",
+        tracking_uri=args.tracking_uri,
+        plan=plan,
+        screen_to_stderr=args.json,
+    )
+    _print(outcome, as_json=args.json)
+    return 0
+
+
+def run_resume_command(args: argparse.Namespace) -> int:
+    """Go on, follow, and say what came out."""
+    from search.resume import More, resume_search
+
+    outcome = resume_search(
+        storage_of(args),
+        args.name,
+        More(**(args.trials or {}), time_budget_s=args.time_budget),
+        tracking_uri=args.tracking_uri,
+        resources=resources_of(args),
+        screen_to_stderr=args.json,
+    )
+    _print(outcome, as_json=args.json)
+    return 0
+
+
+def _print(outcome: Any, *, as_json: bool) -> None:
+    document = _document(outcome)
+    if as_json:
+        print(json.dumps(document, indent=2))
+    else:
+        _print_outcome(document)
+
+
+def _document(outcome: Any) -> dict[str, Any]:
+    from search.recorder import count_ends, usable
+
+    best = next(iter(usable(outcome.records)), None)  # a resumed search with nothing to do may have none
+    return {
+        "search": outcome.folder.name,
+        "folder": str(outcome.folder.path),
+        "n_trials": len(outcome.records),
+        **count_ends(outcome.records),
+        "best_trial": best.trial_id if best else None,
+        "best_macro_f1": best.best_macro_f1 if best else None,
+        "default_macro_f1": next((r.best_macro_f1 for r in outcome.records if r.number == 0), None),
+        "interrupted": outcome.interrupted,
+        **({"note": outcome.note} if outcome.note else {}),
+        "tracking_uri": outcome.folder.read_manifest().tracking_uri,
+    }
+
+
+def _print_outcome(document: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    name = document["search"]
+    if document["interrupted"]:
+        console.print("interrupted: what was finished is kept and can be used")
+    if "note" in document:
+        console.print(document["note"], markup=False)
+    if document["best_trial"]:
+        score = f"{document['best_macro_f1']:.4f}"
+        console.print(f"best trial    {document['best_trial']}, macro-F1 {score} on valid", markup=False)
+    console.print(f"kept in       {document['folder']}", markup=False)
+    storage = document["folder"].rpartition("/")[0]
+    if document["interrupted"]:
+        console.print(f"to go on      affectune resume {name} --storage {storage}", markup=False)
+    console.print(f"next          affectune ensemble {name} --storage {storage}", markup=False)
+    console.print(f"trials in UI  affectune ui --storage {storage}", markup=False)

@@ -1,0 +1,92 @@
+"""Options that several commands share, and how their values are read."""
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration_s(text: str) -> float:
+    """Seconds from `90`, `90s`, `20m`, `1.5h` or `1h30m`."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip().lower())
+    if not parts or "".join(number + unit for number, unit in parts) != text.strip().lower():
+        raise argparse.ArgumentTypeError(f"must be a duration such as 90s, 20m or 1h30m, got {text!r}")
+    seconds = sum(float(number) * UNITS_S[unit or "s"] for number, unit in parts)
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text!r}")
+    return seconds
+
+
+def at_least(low: int) -> Any:
+    """A reader of whole numbers from `low` up."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
+        if value < low:
+            raise argparse.ArgumentTypeError(f"must be at least {low}, got {value}")
+        return value
+
+    return read
+
+
+def not_negative(text: str) -> float:
+    """A number from 0 up."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be 0 or more, got {text}")
+    return value
+
+
+def class_names(text: str) -> list[str]:
+    """Names between commas, each once."""
+    names = [name.strip() for name in text.split(",")]
+    if "" in names:
+        raise argparse.ArgumentTypeError(f"must be names between commas, got {text!r}")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise argparse.ArgumentTypeError(f"must name each class once, got {twice[0]!r} twice")
+    return names
+
+
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    """Where searches are kept."""
+    parser.add_argument(
+        "--storage", metavar="DIR", type=Path, help="where searches are kept (default: AFFECTUNE_STORAGE, else runs/)"
+    )
+
+
+def storage_of(args: argparse.Namespace) -> Path:
+    """The storage that the words name, or the default."""
+    from search.folder import default_storage
+
+    return args.storage or default_storage()
+
+
+def add_resources(parser: argparse.ArgumentParser) -> None:
+    """What one trial takes, and where."""
+    group = parser.add_argument_group("resources")
+    group.add_argument("--max-concurrent", metavar="N", type=at_least(1), help="trials at once (default: all that fit)")
+    group.add_argument(
+        "--cpus-per-trial", metavar="X", type=not_negative, help="cores a trial (default: 1, or its share beside a GPU)"
+    )
+    group.add_argument(
+        "--gpus-per-trial",
+        metavar="X",
+        type=not_negative,
+        help="GPUs a trial; with a fraction, trials share one and its memory (default: 1 if any)",
+    )
+    group.add_argument("--address", metavar="A", help="a running Ray cluster, such as auto (default: a local one)")
+
+
+def resources_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The words of `add_resources`, as keyword arguments of a plan."""
+    names = ("max_concurrent", "cpus_per_trial", "gpus_per_trial", "address")
+    return {name: getattr(args, name) for name in names}

@@ -1,0 +1,219 @@
+"""What is installed, what this machine has, and what is wrong with it, each with what to do."""
+
+import configparser
+import importlib
+import importlib.metadata
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from search.privacy import PRIVATE_ENVIRONMENT
+
+State = Literal["ok", "warn", "wrong"]
+CHECKOUT = Path(__file__).resolve().parents[1]
+WANTED_PYTHON = (3, 11)
+GIB = 1024**3
+LEAST_MEMORY, GOOD_MEMORY = 4 * GIB, 8 * GIB
+LEAST_DISK, GOOD_DISK = 1 * GIB, 10 * GIB
+RENEW = "make setup"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what.
+        state: ok, warn (works, but not as tested or as well as it could), or wrong.
+        found: what is there.
+        advice: what to do; empty where all is well.
+    """
+
+    name: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def examine(*, storage: Path, checkout: Path = CHECKOUT) -> list[Check]:
+    """Look at everything; takes as long as importing torch and Ray does."""
+    checks = [check_python(sys.version_info[:3]), *check_packages(checkout), check_spaces(checkout)]
+    checks += [check_torch(), check_torchvision(), check_import("ray.tune"), check_import("mlflow")]
+    checks += [check_cores(usable_cores()), check_memory(available_memory()), check_disk(storage)]
+    return checks + list(check_privacy())
+
+
+def check_python(version: tuple[int, int, int]) -> Check:
+    """Python's version against the one that everything is pinned for."""
+    found, wanted = ".".join(map(str, version)), ".".join(map(str, WANTED_PYTHON))
+    if version[:2] == WANTED_PYTHON:
+        return Check("python", "ok", found)
+    state: State = "wrong" if version[:2] < WANTED_PYTHON else "warn"
+    return Check("python", state, found, f"constraints.txt is for Python {wanted}: {RENEW} with PYTHON=python{wanted}")
+
+
+def check_packages(checkout: Path) -> Iterator[Check]:
+    """Installed versions of what affectune needs itself against constraints.txt."""
+    pinned = pinned_versions(checkout / "constraints.txt")
+    if not pinned:
+        yield Check("packages", "warn", f"no versions in {checkout / 'constraints.txt'}", "take a complete checkout")
+    for name in required_packages(checkout / "setup.cfg"):
+        installed, wanted = installed_version(name), pinned.get(name)
+        if installed is None:
+            yield Check(name, "wrong", "not installed", RENEW)
+        elif wanted is not None and installed.partition("+")[0] != wanted.partition("+")[0]:
+            yield Check(name, "warn", f"{installed}, tested with {wanted}", RENEW)
+        else:
+            yield Check(name, "ok", installed)
+
+
+def check_spaces(checkout: Path) -> Check:
+    """Whether `spaces` is ours: PyPI has another package that installs one."""
+    import spaces
+
+    found = Path(spaces.__file__ or "").resolve().parent
+    if found == checkout / "spaces":
+        return Check("our spaces", "ok", str(found))
+    return Check("our spaces", "wrong", str(found), "remove the other package: python -m pip uninstall spaces")
+
+
+def check_torch() -> Check:
+    """Whether torch loads, and the GPUs it sees."""
+    try:
+        import torch
+
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    except Exception as error:
+        return Check("GPU", "wrong", _first_line(error), RENEW)
+    if names:
+        kinds = ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
+        return Check("GPU", "ok", kinds)
+    if shutil.which("nvidia-smi"):
+        return Check("GPU", "warn", "nvidia-smi is there, but torch sees no GPU", "update the driver; see nvidia-smi")
+    return Check("GPU", "ok", "none, trials run on the CPU")
+
+
+def check_torchvision() -> Check:
+    """Whether torchvision was built for the torch that is there; timm needs both."""
+    try:
+        import torch
+
+        importlib.import_module("torchvision.ops")
+        torch.ops.torchvision.nms  # noqa: B018  (looking it up fails where the two do not fit)
+    except Exception as error:
+        advice = "install torch and torchvision from the same place: pip install -c constraints.txt torch torchvision"
+        return Check("torch fits torchvision", "wrong", _first_line(error), advice)
+    return Check("torch fits torchvision", "ok", "yes")
+
+
+def check_import(module: str) -> Check:
+    """Whether a module loads."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:
+        return Check(f"import {module}", "wrong", _first_line(error), RENEW)
+    return Check(f"import {module}", "ok", "loads")
+
+
+def check_cores(n_cores: int) -> Check:
+    """Processor cores that may be used."""
+    if n_cores >= 2:
+        return Check("cores", "ok", str(n_cores))
+    return Check("cores", "warn", str(n_cores), "one trial at a time, and slowly; take a machine with more cores")
+
+
+def check_memory(n_bytes: int | None) -> Check:
+    """Memory that is free."""
+    if n_bytes is None:
+        return Check("free memory", "warn", "not known here", "a search needs about 8 GiB")
+    found = f"{n_bytes / GIB:.1f} GiB"
+    if n_bytes >= GOOD_MEMORY:
+        return Check("free memory", "ok", found)
+    state: State = "warn" if n_bytes >= LEAST_MEMORY else "wrong"
+    return Check("free memory", state, found, "run fewer trials at once (--max-concurrent), or end other programs")
+
+
+def check_disk(storage: Path) -> Check:
+    """Space where searches are kept."""
+    folder = next(path for path in (storage.absolute(), *storage.absolute().parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    found = f"{free / GIB:.1f} GiB for {storage}"
+    if not os.access(folder, os.W_OK):
+        return Check("free disk", "wrong", f"{folder} can't be written", "choose another --storage")
+    if free >= GOOD_DISK:
+        return Check("free disk", "ok", found)
+    return Check(
+        "free disk", "warn" if free >= LEAST_DISK else "wrong", found, "make room, or choose another --storage"
+    )
+
+
+def check_privacy() -> Iterator[Check]:
+    """Whether the libraries keep to themselves what is done with them."""
+    for name, wanted in PRIVATE_ENVIRONMENT.items():
+        value = os.environ.get(name)
+        if value is not None and value.lower() == wanted:
+            yield Check(name, "ok", value)
+        else:
+            yield Check(name, "warn", repr(value), f"a library may report its use; export {name}={wanted}")
+
+
+def pinned_versions(constraints: Path) -> dict[str, str]:
+    """Package (normalised name) to version, of a constraints file; empty where there is none."""
+    if not constraints.is_file():
+        return {}
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", constraints.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {_normal(name): version for name, version in pins}
+
+
+def required_packages(setup_cfg: Path) -> list[str]:
+    """Normalised names of what setup.cfg says affectune needs."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(setup_cfg, encoding="utf-8")
+    lines = config.get("options", "install_requires", fallback="").split()
+    return [_normal(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in lines]
+
+
+def installed_version(name: str) -> str | None:
+    """The version of an installed package, None where it is not installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory(*, meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes that programs could still get, a container's limit included; None where the system does not say."""
+    amounts = []
+    if meminfo.is_file():
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        amounts += [int(found[1]) * 1024] if found else []
+    limit, used = _read_number(cgroup / "memory.max"), _read_number(cgroup / "memory.current")
+    if limit is not None and used is not None:
+        amounts.append(max(0, limit - used))
+    return min(amounts, default=None)
+
+
+def _read_number(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _first_line(error: Exception) -> str:
+    lines: Callable[[], list[str]] = str(error).strip().splitlines
+    return f"{type(error).__name__}: {(lines() or [''])[0]}"

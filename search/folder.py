@@ -1,0 +1,261 @@
+"""The folder of a search, storage/NAME: what was asked, what every trial left, what came out."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from search.ends import TrialEnd
+from spaces.errors import OutputError, SearchError, UsageError, near_miss
+from trainables.outputs import write_text
+
+MANIFEST_FILE = "search.json"
+SPACE_FILE = "space.yaml"
+SUMMARY_FILE = "summary.json"
+STUDY_FILE = "study.jsonl"
+LOCK_FILE = "lock"
+ENSEMBLE_FILE = "ensemble/ensemble.json"
+UNBEGUN_FILES = (LOCK_FILE, SPACE_FILE)
+"""What a launch may leave that was killed before the search began: the manifest is what begins it."""
+
+
+def default_storage() -> Path:
+    """Where searches live when nothing else is said: AFFECTUNE_STORAGE, else `runs` here."""
+    return Path(os.environ.get("AFFECTUNE_STORAGE", "runs"))
+
+
+@dataclass(frozen=True)
+class SearchManifest:
+    """What a search was asked to do, and how far it came; `search.json`.
+
+    Attributes:
+        name: of the search and of its MLflow experiment.
+        data: folder of the face table.
+        content_hash: of the face table.
+        classes: names, in order.
+        seed: of the sampler.
+        n_trials: asked for; None where only time bounds the search.
+        time_budget_s: asked for; None where only trials bound it.
+        tracking_uri: of MLflow.
+        experiment_id: MLflow's, once known.
+        parent_run_id: MLflow's run of the launch, once known.
+        status: running, ended, or interrupted; running is also what a killed driver leaves.
+        wall_s: seconds from launch to end, of all launches that ended.
+        launched_s: Unix time of the latest launch.
+        n_launches: so far.
+        plan: how it is searched, as `SearchPlan` has it.
+    """
+
+    name: str
+    data: str
+    content_hash: str
+    classes: tuple[str, ...]
+    seed: int
+    n_trials: int | None
+    time_budget_s: float | None
+    tracking_uri: str
+    experiment_id: str | None = None
+    parent_run_id: str | None = None
+    status: str = "running"
+    wall_s: float = 0.0
+    launched_s: float = 0.0
+    n_launches: int = 1
+    plan: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TrialRecord:
+    """One trial as the driver saw it; `trials/ID/trial.json`.
+
+    Attributes:
+        trial_id: t0000, t0001, in the order of proposal.
+        number: the same as a number; 0 is the space's default.
+        values: what the sampler chose.
+        config: the complete config, flat.
+        end: None while it runs.
+        best_macro_f1: on the valid split, of the best epoch; None before the first.
+        best_epoch: its number.
+        epochs: how many were run.
+        history: the reports, an epoch each.
+        wall_s: seconds of training and scoring.
+        n_preempted: how often its worker was lost and it went on in another.
+        error: one sentence, where it failed.
+    """
+
+    trial_id: str
+    number: int
+    values: dict[str, Any]
+    config: dict[str, Any]
+    end: TrialEnd | None = None
+    best_macro_f1: float | None = None
+    best_epoch: int = 0
+    epochs: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    wall_s: float = 0.0
+    n_preempted: int = 0
+    error: str = ""
+
+    def add_epoch(self, report: Mapping[str, Any]) -> None:
+        """Take in an epoch's report; one that was run again after a lost worker replaces the first."""
+        numbers = {k: v for k, v in report.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        self.history = [old for old in self.history if old["epoch"] < report["epoch"]] + [numbers]
+        self.epochs = int(report["epoch"])
+        if report.get("end") != "diverged" or report["best/macro_f1"] > 0:
+            self.best_macro_f1 = float(report["best/macro_f1"])
+            self.best_epoch = int(report["best/epoch"])
+        self.wall_s = sum(float(old.get("time/epoch_s", 0.0)) for old in self.history)
+
+
+class SearchFolder:
+    """Paths and documents of one search."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The search's name."""
+        return self.path.name
+
+    @property
+    def tracking_dir(self) -> Path:
+        """The journal of what MLflow is told."""
+        return self.path / "tracking"
+
+    @property
+    def ensemble_dir(self) -> Path:
+        """Bags, and the ensemble's description."""
+        return self.path / "ensemble"
+
+    def trial_dir(self, trial_id: str) -> Path:
+        """What a trial left."""
+        return self.path / "trials" / trial_id
+
+    def write_manifest(self, manifest: SearchManifest) -> None:
+        """Replace search.json."""
+        self._write_json(MANIFEST_FILE, asdict(manifest))
+
+    def read_manifest(self) -> SearchManifest:
+        """What was asked.
+
+        Raises:
+            SearchError: search.json is broken.
+        """
+        try:
+            fields = json.loads((self.path / MANIFEST_FILE).read_text(encoding="utf-8"))
+            return SearchManifest(**{**fields, "classes": tuple(fields["classes"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise SearchError(f"{MANIFEST_FILE} could not be read, {error}: {self.path}") from error
+
+    def update_manifest(self, **changes: Any) -> SearchManifest:
+        """Change some fields of search.json."""
+        manifest = replace(self.read_manifest(), **changes)
+        self.write_manifest(manifest)
+        return manifest
+
+    def remove_tune_dirs(self) -> None:
+        """Ray Tune's own state is of use to nobody once a launch has ended: all that counts stands in this folder."""
+        for folder in self.path.glob("tune-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def spent_s(self) -> float:
+        """Seconds that all launches took; of one that was killed, until it last wrote something."""
+        manifest = self.read_manifest()
+        if manifest.status != "running":
+            return manifest.wall_s
+        files = [self.path / STUDY_FILE, *self.path.glob("trials/*/trial.json")]
+        last_s = max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
+        return manifest.wall_s + max(0.0, last_s - manifest.launched_s)
+
+    def write_record(self, record: TrialRecord) -> None:
+        """Replace a trial's trial.json."""
+        self._write_json(f"trials/{record.trial_id}/trial.json", asdict(record))
+
+    def read_records(self) -> list[TrialRecord]:
+        """All trials, by number.
+
+        Raises:
+            SearchError: a trial.json is broken.
+        """
+        return [_read_record(file) for file in sorted((self.path / "trials").glob("*/trial.json"))]
+
+    def write_summary(self, summary: Mapping[str, Any]) -> Path:
+        """Replace summary.json."""
+        self._write_json(SUMMARY_FILE, summary)
+        return self.path / SUMMARY_FILE
+
+    def read_summary(self) -> dict[str, Any]:
+        """summary.json, or nothing where no ensemble was built yet."""
+        file = self.path / SUMMARY_FILE
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+
+    def write_ensemble(self, ensemble: Mapping[str, Any]) -> None:
+        """Replace ensemble.json."""
+        self._write_json(ENSEMBLE_FILE, ensemble)
+
+    def read_ensemble(self) -> dict[str, Any]:
+        """The ensemble's members and scores.
+
+        Raises:
+            SearchError: there is none yet.
+        """
+        file = self.path / ENSEMBLE_FILE
+        if not file.exists():
+            raise SearchError(f"search {self.name!r} has no ensemble yet; run `affectune ensemble {self.name}` first")
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+
+    def _write_json(self, name: str, document: Mapping[str, Any]) -> None:
+        write_text(self.path / name, json.dumps(document, indent=2) + "\n")
+
+
+def _read_record(file: Path) -> TrialRecord:
+    try:
+        return TrialRecord(**json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise SearchError(f"trial.json could not be read, {error}: {file}") from error
+
+
+def create_folder(storage: Path, name: str) -> SearchFolder:
+    """A new search's folder.
+
+    Raises:
+        UsageError: the name can't be a folder's.
+        OutputError: the storage can't be written.
+        SearchError: a search of this name is there already.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise UsageError(f"name must be letters, digits, '.', '_' or '-', at most 64, got {name!r}")
+    path = storage.absolute() / name
+    nearest = next(folder for folder in path.parents if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(f"storage must be a folder that can be written, got {nearest}; choose another --storage")
+    if (path / MANIFEST_FILE).exists():
+        raise SearchError(
+            f"search {name!r} is there already: {path}; choose another --name, or go on with `affectune resume {name}`"
+        )
+    if path.exists() and (not path.is_dir() or any(map(_is_foreign, path.iterdir()))):
+        raise SearchError(f"folder of a new search must be new or empty, got {path}; choose another --name")
+    return SearchFolder(path)
+
+
+def open_folder(storage: Path, name: str) -> SearchFolder:
+    """An existing search's folder.
+
+    Raises:
+        SearchError: the storage holds no search of this name; the near miss is offered.
+    """
+    path = storage.absolute() / name
+    if not (path / MANIFEST_FILE).is_file():
+        there = [file.parent.name for file in storage.glob(f"*/{MANIFEST_FILE}")]
+        hint = near_miss(name, there) or "; it holds none"
+        raise SearchError(f"search must be in the storage, got {name!r}: {storage}{hint}")
+    return SearchFolder(path)
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a launch that was killed before its search began would not have left this."""
+    return path.name not in UNBEGUN_FILES and path.suffix != ".partial"

@@ -1,0 +1,103 @@
+"""The model card: what an ensemble was chosen from, what to expect of it, and what it is not for."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SCORE_ROWS = {
+    "default": "default config",
+    "best_trial": "best trial",
+    "uniform": "uniform average",
+    "ensemble": "this ensemble",
+}
+
+
+def choice_section(*, search: str, ends: Mapping[str, int], scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown about the search behind an ensemble and the scores, the honest one first among them.
+
+    Args:
+        search: name.
+        ends: trials per end, such as `completed` and `stopped`.
+        scores: for `default`, `best_trial`, `uniform` and `ensemble`, where known: `valid` (chosen by), `test`
+            (sealed), and `estimate`: {`score`, `low`, `high`}.
+    """
+    n_trials = sum(ends.values())
+    ended = ", ".join(f"{count} {end}" for end, count in ends.items() if count)
+    lines = [
+        f"Chosen from the {n_trials} trials of the search `{search}` ({ended}).",
+        "",
+        "| macro-F1 | honest estimate (95 % interval) | sealed test | on the faces it was chosen by |",
+        "|---|---|---|---|",
+    ]
+    for key, name in SCORE_ROWS.items():
+        if key in scores:
+            row = scores[key]
+            numbers = [_interval(row.get("estimate")), _f(row.get("test")), _f(row.get("valid"))]
+            lines.append(f"| {name} | {' | '.join(numbers)} |")
+    lines += [
+        "",
+        "The last column is too good to be expected elsewhere: it was used to choose. The honest estimate repeats the "
+        "choice on bootstrap draws of the people (or of the faces, where people are not known) and scores it on those "
+        "left out.",
+    ]
+    return "\n".join(lines)
+
+
+def full_card(card: str, *, classes: Sequence[str], networks: Sequence[Mapping[str, Any]]) -> str:
+    """The whole card as Markdown.
+
+    Args:
+        card: the part about this ensemble's making.
+        classes: names.
+        networks: entries of members.json.
+    """
+    rows = [
+        f"| {entry['file']} | {entry['backbone']} | {entry['weight']:.3f} | {entry['table_px']} px, "
+        f"{'grey' if entry['channels'] == 1 else 'RGB'}, seen at {entry['image_px']} px |"
+        for entry in networks
+    ]
+    return "\n".join(
+        [
+            "# Facial-expression ensemble",
+            "",
+            card.strip(),
+            "",
+            "## What it does",
+            "",
+            f"Takes encoded images of one face each and returns one of {len(classes)} expressions with the probability "
+            f"of each: {', '.join(classes)}.",
+            "",
+            "| network | backbone | share of the vote | images are decoded to |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "## How to use it",
+            "",
+            "```python",
+            "import mlflow, pandas",
+            "",
+            'model = mlflow.pyfunc.load_model("THIS FOLDER")',
+            'print(model.predict(pandas.DataFrame({"image": [open("face.jpg", "rb").read()]})))',
+            "```",
+            "",
+            "It needs what `requirements.txt` names, and nothing of affectune. Loading it needs no pickle.",
+            "",
+            "## Intended use and limits",
+            "",
+            "- For research on facial expressions, on images cropped to one face, like those it was trained on.",
+            "- It names the expression a face shows, not what a person feels. Do not use it to decide about people.",
+            "- Its score holds for faces like those it was judged on; other cameras, ages and cultures need a test of "
+            "their own (`affectune evaluate`).",
+            "- The probabilities are averages of networks and are not calibrated.",
+            "",
+        ]
+    )
+
+
+def _f(value: Any) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _interval(estimate: Mapping[str, Any] | None) -> str:
+    if not estimate:
+        return "-"
+    return f"{_f(estimate.get('score'))} ({_f(estimate.get('low'))} to {_f(estimate.get('high'))})"

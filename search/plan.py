@@ -1,0 +1,61 @@
+"""What a user asks of a search and of a final job: budgets, resources, sizes."""
+
+from dataclasses import dataclass
+
+DEFAULT_TRIALS = 30
+"""Of a search that neither trials nor time bound."""
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How a space is searched.
+
+    Attributes:
+        n_trials: at most; None bounds the search by time alone.
+        time_budget_s: seconds from the launch; None bounds it by trials alone.
+        max_concurrent: trials at once; as many as fit if None.
+        cpus_per_trial: cores; one, or a GPU's share of them, if None.
+        gpus_per_trial: may be a fraction; one where there are any, if None.
+        address: of a running Ray cluster; None starts a local one.
+        seed: of the sampler.
+        grace_epochs: no trial is stopped before it has run these.
+        reduction_factor: a trial goes on past a rung if it is among the best 1 / factor there.
+        min_rung_trials: no trial is stopped at a rung before this many others were there.
+        keep_weights: weights are kept of this many best trials, and of the default.
+    """
+
+    n_trials: int | None = None
+    time_budget_s: float | None = None
+    max_concurrent: int | None = None
+    cpus_per_trial: float | None = None
+    gpus_per_trial: float | None = None
+    address: str | None = None
+    seed: int = 0
+    grace_epochs: int = 1
+    reduction_factor: float = 3.0
+    min_rung_trials: int = 3
+    keep_weights: int = 12
+
+
+@dataclass(frozen=True)
+class EnsemblePlan:
+    """How the final job builds its ensemble.
+
+    Attributes:
+        n_bags: trained anew; 0 selects among the trials as they are; None takes up to 4, as the time allows.
+        n_configs: how many of the best trials' configs the bags repeat.
+        max_members: of the ensemble.
+        time_budget_s: for all bags together; None grants them as long as the search took.
+        max_concurrent, cpus_per_trial, gpus_per_trial, address: as for a search.
+        seed: of the bags' subsamples and of the selection.
+    """
+
+    n_bags: int | None = None
+    n_configs: int = 3
+    max_members: int = 8
+    time_budget_s: float | None = None
+    max_concurrent: int | None = None
+    cpus_per_trial: float | None = None
+    gpus_per_trial: float | None = None
+    address: str | None = None
+    seed: int = 0

@@ -1,0 +1,173 @@
+"""The exported ensemble's own code: MLflow copies this file into the artifact and runs it there.
+
+It imports nothing of affectune, so that the artifact loads where only mlflow, torch, timm and pillow are installed.
+The decoding repeats `trainables/data/decode.py`; a test holds the two equal.
+"""
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import timm
+import torch
+from mlflow.pyfunc.model import PythonModel
+from PIL import Image, ImageOps
+from safetensors.torch import load_file
+
+BATCH_SIZE = 64
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+MAX_PIXELS = 100_000_000
+
+DecodedAs = tuple[int, int]
+"""Side in pixels and channels of a decoded image; networks that agree on it share the decoding."""
+
+
+class Network:
+    """One network of the ensemble, with what it needs to see a face as it did in training."""
+
+    def __init__(self, folder: Path, entry: dict[str, Any], classes: list[str], device: torch.device) -> None:
+        self.weight = float(entry["weight"])
+        self.decoded_as: DecodedAs = (entry["table_px"], entry["channels"])
+        self.image_px: int = entry["image_px"]
+        self.device = device
+        self.columns = [entry["classes"].index(name) for name in classes]
+        self.mean = torch.tensor(entry["mean"], device=device).view(1, -1, 1, 1)
+        self.std = torch.tensor(entry["std"], device=device).view(1, -1, 1, 1)
+        self.module = timm.create_model(entry["backbone"], pretrained=False, num_classes=len(entry["classes"]))
+        self.module.load_state_dict(load_file(folder / entry["file"]))
+        self.module.eval().to(device).to(memory_format=torch.channels_last)
+
+    def probs(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Class probabilities of decoded faces, [batch, px, px, channels] to [batch, classes of the ensemble]."""
+        batch = torch.from_numpy(np.array(faces)).to(self.device)
+        batch = batch.permute(0, 3, 1, 2).float() / 255  # [batch, channels, px, px]
+        if batch.shape[1] == 1:
+            batch = batch.expand(-1, 3, -1, -1)
+        if batch.shape[-1] != self.image_px:
+            size = (self.image_px, self.image_px)
+            batch = torch.nn.functional.interpolate(batch, size, mode="bilinear", antialias=True, align_corners=False)
+        batch = ((batch - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        logits = self.module(batch)[:, self.columns].double()
+        return np.asarray(torch.softmax(logits, dim=1).cpu().numpy(), dtype=np.float64)
+
+
+class EnsemblePredictor(PythonModel):
+    """Weighted soft vote of networks on encoded images.
+
+    Attributes:
+        classes: names, in the order of the probabilities.
+        networks: the voters; their weights sum to 1.
+    """
+
+    classes: list[str]
+    networks: list[Network]
+
+    def load_context(self, context: Any) -> None:
+        """Read members.json and the weights beside it."""
+        folder = Path(context.artifacts["ensemble"])
+        members = json.loads((folder / "members.json").read_text(encoding="utf-8"))
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.classes = members["classes"]
+        self.networks = [Network(folder, entry, self.classes, device) for entry in members["networks"]]
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Name the expression in each image.
+
+        Args:
+            context: not used.
+            model_input: a column `image` of encoded images (JPEG, PNG, ...), as bytes or as base64 text; a list of
+                them will do.
+            params: not used.
+
+        Returns:
+            A row an image: `expression`, its `probability`, and the probability of each class under its name.
+
+        Raises:
+            ValueError: there is no such column, or an image can't be read (its row is named).
+        """
+        images, index = _images_of(model_input)
+        probs = np.concatenate([np.zeros((0, len(self.classes))), *self._iter_probs(images)])
+        best = probs.argmax(axis=1)
+        table = {
+            "expression": [self.classes[i] for i in best],
+            "probability": probs[np.arange(len(best)), best],
+            **{name: probs[:, column] for column, name in enumerate(self.classes)},
+        }
+        return pd.DataFrame(table, index=index)
+
+    def predict_decoded(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Class probabilities of faces that are already arrays, [n, px, px, 1 or 3] to [n, classes]."""
+        batches = [
+            self._vote({size: _resize_all(faces[start : start + BATCH_SIZE], size) for size in self._sizes()})
+            for start in range(0, len(faces), BATCH_SIZE)
+        ]
+        return np.concatenate([np.zeros((0, len(self.classes))), *batches])
+
+    def _iter_probs(self, images: list[Any]) -> Iterator[npt.NDArray[np.float64]]:
+        for start in range(0, len(images), BATCH_SIZE):
+            opened = [_open(value, start + row) for row, value in enumerate(images[start : start + BATCH_SIZE])]
+            yield self._vote({size: np.stack([_to_array(image, size) for image in opened]) for size in self._sizes()})
+
+    def _vote(self, faces: dict[DecodedAs, npt.NDArray[np.uint8]]) -> npt.NDArray[np.float64]:
+        with torch.inference_mode():
+            votes = [network.weight * network.probs(faces[network.decoded_as]) for network in self.networks]
+        return np.asarray(np.sum(votes, axis=0), dtype=np.float64)
+
+    def _sizes(self) -> set[DecodedAs]:
+        return {network.decoded_as for network in self.networks}
+
+
+def _images_of(model_input: Any) -> tuple[list[Any], Any]:
+    """The images, and the index that the answer's rows shall have."""
+    if isinstance(model_input, pd.DataFrame):
+        if "image" not in model_input.columns:
+            raise ValueError(f"input must have a column 'image', got {', '.join(map(str, model_input.columns))}")
+        return model_input["image"].tolist(), model_input.index
+    return list(model_input), None
+
+
+def _open(value: Any, row: int) -> Image.Image:
+    """Decode one image, turned as its EXIF data says."""
+    try:
+        encoded = base64.b64decode(value) if isinstance(value, str) else bytes(value)
+        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+        return _to_eight_bits(ImageOps.exif_transpose(image))
+    except Exception as error:  # pillow raises whatever a broken file makes its decoders raise
+        raise ValueError(f"image must be an encoded picture such as JPEG or PNG, got none: row {row}") from error
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Pillow's own conversion of 16-bit grey cuts everything above 255 off."""
+    image.load()
+    if not image.mode.startswith("I"):
+        return image
+    values = np.clip(np.asarray(image, dtype=np.int32), 0, 65535)
+    return Image.fromarray((values // 257).astype(np.uint8))
+
+
+def _to_array(image: Image.Image, size: DecodedAs) -> npt.NDArray[np.uint8]:
+    """[px, px, channels]"""
+    image_px, channels = size
+    image = image.convert("L" if channels == 1 else "RGB")
+    if image.size != (image_px, image_px):
+        image = image.resize((image_px, image_px), Image.Resampling.BILINEAR)
+    return np.asarray(image, dtype=np.uint8).reshape(image_px, image_px, channels)
+
+
+def _resize_all(faces: npt.NDArray[np.uint8], size: DecodedAs) -> npt.NDArray[np.uint8]:
+    if faces.shape[1:] == (size[0], size[0], size[1]):
+        return faces
+    pictures = [Image.fromarray(face[..., 0] if face.shape[2] == 1 else face) for face in faces]
+    return np.stack([_to_array(picture, size) for picture in pictures])
+
+
+mlflow.models.set_model(EnsemblePredictor())

@@ -1,0 +1,141 @@
+"""What is noted of each trial while a search runs: its record on disk, its line on the screen, its run in MLflow."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from search.ends import TrialEnd
+from search.folder import SearchFolder, TrialRecord
+from search.state import end_trial_run, epoch_metrics
+from search.tracking import Tracker
+from trainables.run import CHECKPOINT_FILE
+from trainables.trainer import HEAD_FILE, WEIGHTS_FILE
+
+
+class Screen(Protocol):
+    """Whatever shows a search to a person."""
+
+    def trial_started(self, record: TrialRecord) -> None:
+        """A trial was given to a worker."""
+
+    def epoch(self, trial_id: str, report: Mapping[str, Any]) -> None:
+        """A trial has run an epoch."""
+
+    def trial_ended(self, trial_id: str, end: TrialEnd, *, best_macro_f1: float | None = None, error: str = "") -> None:
+        """A trial is over."""
+
+
+class Recorder:
+    """Keeps the records of a search. Weights stay for the default and the `keep_weights` best trials alone.
+
+    The record on disk is always written first: it is what a killed search goes on from, and what the sampler's
+    journal and MLflow have missed of it is made up for then.
+
+    Args:
+        folder: of the search.
+        tracker: for MLflow.
+        parent_key: of this launch.
+        screen: for a person.
+        keep_weights: of so many best trials.
+        earlier: records of earlier launches.
+    """
+
+    def __init__(
+        self,
+        folder: SearchFolder,
+        *,
+        tracker: Tracker,
+        parent_key: str,
+        screen: Screen,
+        keep_weights: int,
+        earlier: Sequence[TrialRecord] = (),
+    ) -> None:
+        self.records: dict[str, TrialRecord] = {record.trial_id: record for record in earlier}
+        self._running: set[str] = set()
+        self._folder = folder
+        self._tracker = tracker
+        self._parent_key = parent_key
+        self._screen = screen
+        self._keep_weights = keep_weights
+
+    def trial_started(self, record: TrialRecord) -> None:
+        """A trial was given to a worker; one that runs already, to another worker."""
+        if record.trial_id in self._running:
+            return
+        self._running.add(record.trial_id)
+        record.n_preempted += record.trial_id in self.records  # an earlier launch left it unfinished
+        self.records[record.trial_id] = record
+        self._folder.write_record(record)
+        self._tracker.start_run(
+            record.trial_id,
+            parent_key=self._parent_key,
+            name=record.trial_id,
+            params=record.config,
+            tags={"affectune.number": record.number},
+        )
+        self._screen.trial_started(record)
+
+    def epoch(self, trial_id: str, report: Mapping[str, Any]) -> None:
+        """A trial has run an epoch."""
+        record = self.records[trial_id]
+        record.end = report.get("end") or ("stopped" if report.get("done") else None)
+        if record.end == "failed":
+            record.error = str(report.get("error", ""))
+            self._folder.write_record(record)
+            return
+        record.add_epoch(report)
+        self._folder.write_record(record)  # the last epoch and the end in one: a kill must not part them
+        if record.epochs > self._tracker.last_step(trial_id):  # else it ran this epoch before its worker was lost
+            self._tracker.log_epoch(trial_id, epoch_metrics(record.history[-1]), step=record.epochs)
+        self._screen.epoch(trial_id, report)
+
+    def trial_preempted(self, trial_id: str) -> None:
+        """A trial's worker was lost; it goes on in another."""
+        self.records[trial_id].n_preempted += 1
+        self._tracker.set_tags(trial_id, {"affectune.n_preempted": self.records[trial_id].n_preempted})
+
+    def trial_ended(self, trial_id: str, end: TrialEnd, *, error: str = "") -> None:
+        """A trial is over; the first word on its end counts."""
+        if trial_id not in self._running:
+            return
+        self._running.discard(trial_id)
+        record = self.records[trial_id]
+        record.end = end = record.end or end
+        record.error = error or record.error
+        self._folder.write_record(record)
+        end_trial_run(self._tracker, record)
+        if end != "preempted":
+            (self._folder.trial_dir(trial_id) / CHECKPOINT_FILE).unlink(missing_ok=True)
+        self._drop_weights()
+        self._screen.trial_ended(trial_id, end, best_macro_f1=record.best_macro_f1, error=record.error)
+
+    def close_open_trials(self) -> list[TrialRecord]:
+        """End what was still running, or waiting to go on, when the search ended."""
+        for trial_id in sorted(self._running):
+            self.trial_ended(trial_id, "preempted")
+        waiting = [record for record in self.records.values() if record.end is None]
+        for record in waiting:
+            record.end = "preempted"
+            self._folder.write_record(record)
+        return [record for record in self.records.values() if record.end == "preempted"]
+
+    def _drop_weights(self) -> None:
+        ended = [record for record in self.records.values() if record.end is not None and record.number > 0]
+        for record in rank(ended)[self._keep_weights :]:
+            for name in (WEIGHTS_FILE, HEAD_FILE):
+                (self._folder.trial_dir(record.trial_id) / name).unlink(missing_ok=True)
+
+
+def rank(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Best macro-F1 first; trials without one last."""
+    return sorted(records, key=lambda r: (-(r.best_macro_f1 if r.best_macro_f1 is not None else -1.0), r.number))
+
+
+def usable(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Best first, those that were scored and neither diverged nor failed."""
+    return [r for r in rank(records) if r.best_macro_f1 is not None and r.end not in ("diverged", "failed")]
+
+
+def count_ends(records: Sequence[TrialRecord]) -> dict[str, int]:
+    """How many trials came to each end; one still open counts as preempted."""
+    ends = [record.end or "preempted" for record in records]
+    return {end: ends.count(end) for end in ("completed", "stopped", "diverged", "failed", "preempted")}

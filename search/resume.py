@@ -1,0 +1,160 @@
+"""A search goes on: after a crash, a Ctrl-C or a kill at any moment, or with more trials than were asked for first.
+
+The folder of the search is the truth. Trials that did not end go on from their checkpoints, the sampler and the
+scheduler learn again what they knew, and then new trials follow.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from search.cluster import start_ray
+from search.folder import SPACE_FILE, SearchFolder, SearchManifest, open_folder
+from search.folder_lock import only_driver
+from search.launch import CLOSING_S, SearchOutcome, follow, resources_of
+from search.plan import SearchPlan
+from search.prelaunch import check_launch, open_same_table
+from search.state import SearchState, load_state, settle_runs
+from search.tracking import Tracker
+from search.tracking_server import check_server
+from spaces.errors import SearchError, UsageError
+from spaces.loading import parse_space
+from spaces.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class More:
+    """What a resumed search is asked for; without any, what it was asked for first.
+
+    Attributes:
+        n_trials: in all.
+        n_more: beyond those asked for before.
+        time_budget_s: from now.
+    """
+
+    n_trials: int | None = None
+    n_more: int | None = None
+    time_budget_s: float | None = None
+
+
+def resume_search(
+    storage: Path,
+    name: str,
+    more: More | None = None,
+    *,
+    tracking_uri: str | None = None,
+    resources: Mapping[str, Any] | None = None,
+    screen_to_stderr: bool = False,
+) -> SearchOutcome:
+    """Go on with a search.
+
+    Args:
+        storage: where it is kept.
+        name: its name.
+        more: trials or time.
+        tracking_uri: of MLflow, if it is another now.
+        resources: fields of SearchPlan that are to be others now; None leaves one as it was.
+        screen_to_stderr: where stdout is for the result alone.
+
+    Raises:
+        SearchError: there is no such search, another command works on it, its face table has changed, no trial could
+            be scored.
+        UsageError: nothing is left of its time and no more is asked for.
+        DeviceError, TrackingError: as for a new search.
+    """
+    folder, more = open_folder(storage, name), more or More()
+    launched_s = time.time()
+    with only_driver(folder):
+        manifest = folder.read_manifest()
+        manifest = replace(manifest, tracking_uri=tracking_uri or manifest.tracking_uri)
+        space = _space_of(folder)
+        table = open_same_table(manifest)
+        state = load_state(folder, space, seed=manifest.seed)
+        n_trials = total_trials(manifest, more, n_proposed=state.n_trials)
+        if n_trials is not None and state.n_trials >= n_trials and not state.unfinished:
+            return _nothing_to_do(folder, manifest, state)
+        spent_s = folder.spent_s()
+        time_budget_s = time_left(manifest, more, spent_s=spent_s)
+        check_server(manifest.tracking_uri)
+        check_launch(space, table)
+        plan = _plan_of(manifest, resources or {}, n_trials=n_trials, time_budget_s=time_budget_s)
+        start_ray(plan.address)
+        available = resources_of(plan)
+        total_s = None if time_budget_s is None else spent_s + time_budget_s
+        folder.write_manifest(
+            replace(
+                manifest,
+                status="running",
+                n_trials=n_trials,
+                time_budget_s=total_s,
+                wall_s=spent_s,
+                launched_s=launched_s,
+                n_launches=manifest.n_launches + 1,
+                plan=asdict(plan),
+            )
+        )
+        return follow(state, folder, table, plan=plan, resources=available, screen_to_stderr=screen_to_stderr)
+
+
+def total_trials(manifest: SearchManifest, more: More, *, n_proposed: int) -> int | None:
+    """How many trials the search shall have in all; None where time alone bounds it. Never fewer than there are."""
+    if more.n_more is not None:
+        return (manifest.n_trials if manifest.n_trials is not None else n_proposed) + more.n_more
+    asked = more.n_trials if more.n_trials is not None else manifest.n_trials
+    return None if asked is None else max(asked, n_proposed)
+
+
+def time_left(manifest: SearchManifest, more: More, *, spent_s: float) -> float | None:
+    """Seconds that the launch may take: those asked for now, or else what is left; None where trials are asked for.
+
+    Raises:
+        UsageError: nothing is left, and nothing more is asked for.
+    """
+    if more.time_budget_s is not None:
+        return more.time_budget_s
+    if manifest.time_budget_s is None or more.n_trials is not None or more.n_more is not None:
+        return None
+    left_s = manifest.time_budget_s - spent_s
+    if left_s <= 2 * CLOSING_S:
+        raise UsageError(
+            f"search {manifest.name!r} must have time left, got {max(0.0, left_s):.0f} s of its "
+            f"{manifest.time_budget_s:.0f}; give --trials or --time-budget"
+        )
+    return left_s
+
+
+def _space_of(folder: SearchFolder) -> SearchSpace:
+    path = folder.path / SPACE_FILE
+    try:
+        return parse_space(path.read_text(encoding="utf-8"), where=str(path))
+    except FileNotFoundError:
+        raise SearchError(f"search {folder.name!r} must have its {SPACE_FILE}, got none: {folder.path}") from None
+
+
+def _plan_of(
+    manifest: SearchManifest, resources: Mapping[str, Any], *, n_trials: int | None, time_budget_s: float | None
+) -> SearchPlan:
+    known = {field.name for field in fields(SearchPlan)}
+    before = {name: value for name, value in manifest.plan.items() if name in known}
+    changed = {name: value for name, value in resources.items() if value is not None}
+    return SearchPlan(
+        **{**before, **changed, "seed": manifest.seed, "n_trials": n_trials, "time_budget_s": time_budget_s}
+    )
+
+
+def _nothing_to_do(folder: SearchFolder, manifest: SearchManifest, state: SearchState) -> SearchOutcome:
+    """Close the books of a driver that was killed while it did so; else leave everything as it is."""
+    if manifest.status != "ended":
+        tracker = Tracker(manifest.tracking_uri, folder.name, folder.tracking_dir)
+        settle_runs(tracker, state.records)
+        tracker.close(timeout_s=30.0)
+        run_id = tracker.run_id(tracker.launch_key or "")
+        spent_s = folder.spent_s()
+        folder.update_manifest(
+            status="ended", wall_s=spent_s, experiment_id=tracker.experiment_id, parent_run_id=run_id
+        )
+        folder.remove_tune_dirs()
+    note = f"search {folder.name!r} has all its {state.n_trials} trials; --trials +N asks for more"
+    return SearchOutcome(folder=folder, records=list(state.records), interrupted=False, note=note)

@@ -1,0 +1,116 @@
+"""The sampler as Ray Tune asks for it: proposes trials until they or the time run out, and hears how each ends."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from search.ends import TrialEnd
+from search.folder import TrialRecord
+from search.pace import needed_s, trial_deadline_s
+from search.state import SearchState, new_record
+from search.study_journal import METRIC, StudyJournal
+from trainables.outputs import write_text
+
+
+class SpaceSearcher(Searcher):
+    """Orders what an earlier launch left unfinished, then asks the sampler; tells it epochs and ends.
+
+    Trial ids here are Tune's; `records` maps them to ours. Every event is in the journal before Tune hears of it.
+    """
+
+    def __init__(
+        self,
+        state: SearchState,
+        journal: StudyJournal,
+        *,
+        order: Callable[[TrialRecord, float | None], dict[str, Any]],
+        n_trials: int | None,
+        deadline_s: float | None,
+        budget_s: float | None,
+        max_concurrent: int = 1,
+    ) -> None:
+        super().__init__(metric=METRIC, mode="max")
+        self.records: dict[str, TrialRecord] = {}
+        self._sampler = state.sampler
+        self._journal = journal
+        self._earlier = list(state.records)
+        self._again = state.unfinished
+        self._n_known = state.n_trials
+        self._next_number = state.next_number
+        self._order = order
+        self._n_trials = n_trials
+        self._deadline_s = deadline_s
+        self._budget_s = budget_s
+        self._max_concurrent = max_concurrent
+        self._is_halted = False
+
+    def halt(self) -> None:
+        """Propose nothing more; what runs may end."""
+        self._is_halted = True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        """A trial's config; FINISHED where no further trial should begin."""
+        record = None if self._is_halted or self._is_too_late() else self._next_record()
+        if record is None:
+            return Searcher.FINISHED
+        self.records[trial_id] = record
+        return {"trial_id": record.trial_id, "order": self._order(record, self._trial_deadline_s())}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Tell the sampler an intermediate value."""
+        self._sampler.report(self.records[trial_id].trial_id, int(result["epoch"]), float(result[METRIC]))
+        self._journal.follow(self._sampler.events)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tell the sampler the end: what the trial said, or stopped by the scheduler where it said none."""
+        ours = self.records[trial_id].trial_id
+        if error or result is None:
+            self._sampler.tell(ours, "failed")
+        else:
+            end: TrialEnd = result.get("end") or "stopped"
+            self._sampler.tell(ours, end, value=float(result[METRIC]), epoch=int(result["epoch"]))
+        self._journal.follow(self._sampler.events)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Tune's snapshots want a file; what matters stands in the search's folder."""
+        write_text(Path(checkpoint_path), "{}")
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Tune's own restore is not used: a search goes on from the records of its folder."""
+        raise NotImplementedError("a search goes on from its folder, not from Tune's snapshot")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its searcher into snapshots that nobody reads; what can't be pickled stays out."""
+        return {"n_asked": len(self.records)}
+
+    def _next_record(self) -> TrialRecord | None:
+        """What is unfinished, by number; then what the sampler proposes; None where there are trials enough."""
+        if self._again:
+            return self._again.pop(0)
+        if self._n_trials is not None and self._n_known >= self._n_trials:
+            return None
+        trial_id = f"t{self._next_number:04d}"
+        self._sampler.ask(trial_id)
+        self._journal.follow(self._sampler.events)
+        self._n_known += 1
+        self._next_number += 1
+        return new_record(self._sampler, trial_id)
+
+    def _is_too_late(self) -> bool:
+        if self._deadline_s is None or self._budget_s is None:
+            return False
+        done = [record.wall_s for record in [*self._earlier, *self.records.values()] if record.end == "completed"]
+        least_s = needed_s(done, budget_s=self._budget_s, is_counted=self._n_trials is not None)
+        return time.time() + least_s > self._deadline_s
+
+    def _trial_deadline_s(self) -> float | None:
+        """Of the trial that was just taken up."""
+        n_left = None
+        if self._n_trials is not None:
+            n_left = 1 + len(self._again) + max(0, self._n_trials - self._n_known)
+        return trial_deadline_s(
+            now_s=time.time(), deadline_s=self._deadline_s, n_left=n_left, max_concurrent=self._max_concurrent
+        )

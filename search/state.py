@@ -1,0 +1,99 @@
+"""Where a search stands: the sampler with all it has learned, and the trials so far. Read from the search's folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from search.folder import STUDY_FILE, SearchFolder, TrialRecord
+from search.sampler import StudySampler
+from search.study_journal import merge, read_events
+from search.tracking import Tracker
+from spaces.config import TrialConfig
+from spaces.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """Where a launch begins.
+
+    Attributes:
+        sampler: has been told of everything before.
+        records: of trials that were started; one with no end goes on.
+        proposed: trials that were asked for and never started.
+    """
+
+    sampler: StudySampler
+    records: Sequence[TrialRecord] = ()
+    proposed: Sequence[TrialRecord] = field(default=())
+
+    @property
+    def unfinished(self) -> list[TrialRecord]:
+        """Trials to be run before any new one, by number."""
+        still_open = [record for record in self.records if record.end is None]
+        return sorted([*still_open, *self.proposed], key=lambda record: record.number)
+
+    @property
+    def n_trials(self) -> int:
+        """All that were proposed."""
+        return len(self.records) + len(self.proposed)
+
+    @property
+    def next_number(self) -> int:
+        """Of the next new trial; no trial's number comes twice."""
+        asked = [event["trial_id"] for event in self.sampler.events if event["event"] == "ask"]
+        return 1 + max((_number_of(trial_id) for trial_id in asked), default=-1)
+
+
+def load_state(folder: SearchFolder, space: SearchSpace, *, seed: int) -> SearchState:
+    """Where the search of a folder stands, whatever moment its driver ended at.
+
+    Raises:
+        SearchError: the journal was written with another space.
+    """
+    records = folder.read_records()
+    events = read_events(folder.path / STUDY_FILE)
+    sampler = StudySampler.replay(space, seed, merge(events, records))
+    for record in records:
+        if record.end == "preempted":
+            record.end = None
+    known = {record.trial_id for record in records}
+    proposed = [new_record(sampler, trial_id) for trial_id in sampler.running() if trial_id not in known]
+    return SearchState(sampler=sampler, records=records, proposed=proposed)
+
+
+def new_record(sampler: StudySampler, trial_id: str) -> TrialRecord:
+    """The record of a trial that the sampler has proposed."""
+    config = TrialConfig.from_flat(sampler.settings(trial_id))
+    return TrialRecord(
+        trial_id=trial_id, number=_number_of(trial_id), values=sampler.ask(trial_id), config=config.to_flat()
+    )
+
+
+def settle_runs(tracker: Tracker, records: Sequence[TrialRecord]) -> None:
+    """Let MLflow know what it missed of launches whose driver was killed, and close what they left open."""
+    by_id = {record.trial_id: record for record in records}
+    for key in tracker.unfinished():
+        record = by_id.get(key)
+        if record is None:
+            tracker.end_run(key, "preempted" if "/" in key else "interrupted")
+            continue
+        for epoch in record.history:
+            if epoch["epoch"] > tracker.last_step(key):
+                tracker.log_epoch(key, epoch_metrics(epoch), step=int(epoch["epoch"]))
+        end_trial_run(tracker, record)
+
+
+def end_trial_run(tracker: Tracker, record: TrialRecord) -> None:
+    """Close a trial's run with the numbers that MLflow's table shows; one without an end was preempted."""
+    if record.best_macro_f1 is not None:
+        summary = {"best/macro_f1": record.best_macro_f1, "best/epoch": record.best_epoch}
+        tracker.log_summary(record.trial_id, summary)
+    tracker.end_run(record.trial_id, record.end or "preempted", note=record.error)
+
+
+def epoch_metrics(epoch: dict[str, float]) -> dict[str, float]:
+    """What MLflow is told of an epoch of a record's history."""
+    return {name: value for name, value in epoch.items() if name != "epoch"}
+
+
+def _number_of(trial_id: str) -> int:
+    return int(trial_id.removeprefix("t"))

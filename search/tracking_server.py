@@ -1,0 +1,168 @@
+"""Where records go: is the tracking server there, and what is the address of a search's page in its UI."""
+
+import os
+import socket
+import sqlite3
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from http.client import HTTPException
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from spaces.errors import TrackingError
+
+SCHEMES = ("http", "https", "sqlite")
+_SQLITE_MAGIC = b"SQLite format 3\x00"
+
+
+def default_tracking_uri(storage: Path) -> str:
+    """The embedded default: one SQLite file for all searches of a storage."""
+    return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+
+
+def default_artifact_root(storage: Path) -> Path:
+    """Where artifacts lie beside the embedded default."""
+    return storage.resolve() / "mlartifacts"
+
+
+def check_server(uri: str, *, timeout_s: float = 5.0) -> None:
+    """Say at once, in a sentence, that records could not be stored at `uri`.
+
+    Args:
+        uri: `http(s)://...` of an MLflow server, or `sqlite:///` and a path.
+        timeout_s: how long a server may take to answer.
+
+    Raises:
+        TrackingError: the scheme is unknown, the server does not answer, or the database's folder can't be written.
+    """
+    scheme = uri.partition(":")[0]
+    if "://" not in uri or scheme not in SCHEMES:
+        raise TrackingError(
+            f"tracking address must start with {', '.join(f'{name}:' for name in SCHEMES)}, got {hide_password(uri)!r}"
+            "; a database other than SQLite belongs behind a server (mlflow/start.sh)"
+        )
+    if scheme == "sqlite":
+        _check_sqlite(uri)
+    else:
+        _check_http(uri, timeout_s=timeout_s)
+
+
+def sqlite_path(uri: str) -> Path:
+    """The file a `sqlite:///` address names.
+
+    Raises:
+        TrackingError: it names none.
+    """
+    path = uri.removeprefix("sqlite://").partition("?")[0].removeprefix("/")
+    if not path or path == ":memory:" or not uri.startswith("sqlite:///"):
+        raise TrackingError(f"tracking address must name a file after sqlite:///, got {uri!r}")
+    return Path(path)
+
+
+def hide_password(uri: str) -> str:
+    """`uri` without what stands between the scheme and the host's name."""
+    head, at, tail = uri.rpartition("@")
+    return f"{head.partition('://')[0]}://...@{tail}" if at and "://" in head else uri
+
+
+def runs_link(base: str, experiment_id: str, *, search_id: str, kind: str = "trial") -> str:
+    """The UI's page with one search's runs of a kind, best first.
+
+    Args:
+        base: address of the UI, `http://127.0.0.1:5000`.
+        experiment_id: MLflow's number of the experiment.
+        search_id: the journal's mark of the search.
+        kind: `trial`, `bag`, `ensemble` or `search`.
+    """
+    chosen = f"tags.\"affectune.search_id\" = '{search_id}' and tags.\"affectune.kind\" = '{kind}'"
+    order = quote("metrics.`best/macro_f1`", safe="")
+    where = quote(chosen, safe="")
+    return (
+        f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs"
+        f"?searchFilter={where}&orderByKey={order}&orderByAsc=false"
+    )
+
+
+def answers(uri: str, *, timeout_s: float) -> bool:
+    """Whether the store behind `uri` can be talked to now."""
+    try:
+        check_server(uri, timeout_s=timeout_s)
+    except TrackingError:
+        return False
+    return True
+
+
+def _check_sqlite(uri: str) -> None:
+    path = sqlite_path(uri).absolute()
+    advice = "; choose another with --tracking-uri"
+    if path.exists():
+        _check_database(path, advice=advice)
+        return
+    parent = next(folder for folder in path.parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise TrackingError(f"tracking database must lie in a folder that can be written, got {path}{advice}")
+
+
+def _check_database(path: Path, *, advice: str) -> None:
+    if not path.is_file() or not os.access(path, os.R_OK | os.W_OK):
+        raise TrackingError(f"tracking database must be a file that can be written, got {path}{advice}")
+    with path.open("rb") as file:
+        head = file.read(len(_SQLITE_MAGIC))
+    if head not in (b"", _SQLITE_MAGIC):
+        raise TrackingError(f"tracking database must be an SQLite file, got {path}{advice}")
+
+
+def is_mlflow_database(path: Path) -> bool:
+    """Whether a SQLite file holds MLflow's tables."""
+    try:
+        with sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=2) as database:
+            query = "select 1 from sqlite_master where name = 'experiments'"
+            return database.execute(query).fetchone() is not None
+    except sqlite3.Error:
+        return False
+
+
+def _check_http(uri: str, *, timeout_s: float) -> None:
+    where = hide_password(uri)
+    advice = f"; start it, or leave --tracking-uri out to record into a local file: {where}"
+    try:
+        status, body = _ask_health(uri, timeout_s=timeout_s)
+    except TimeoutError:
+        raise TrackingError(f"tracking server must answer within {timeout_s:g} s, got nothing{advice}") from None
+    except urllib.error.HTTPError as error:
+        raise TrackingError(f"tracking server must answer /health with OK, got status {error.code}{advice}") from None
+    except (OSError, HTTPException, ValueError) as error:
+        if isinstance(getattr(error, "reason", None), TimeoutError):
+            raise TrackingError(f"tracking server must answer within {timeout_s:g} s, got nothing{advice}") from None
+        raise TrackingError(f"tracking server must answer, got {_reason(error)}{advice}") from None
+    if status != 200 or body.strip() != b"OK":
+        raise TrackingError(f"tracking server must answer /health with OK, got {body!r}: some other program?{advice}")
+
+
+def _ask_health(uri: str, *, timeout_s: float) -> tuple[int, bytes]:
+    parts = urlsplit(uri)
+    host = parts.netloc.rpartition("@")[2]
+    request = urllib.request.Request(f"{parts.scheme}://{host}{parts.path.rstrip('/')}/health", headers=_login(uri))
+    with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+        return answer.status, answer.read(16)
+
+
+def _login(uri: str) -> dict[str, str]:
+    """The header that MLflow's own client would send."""
+    parts = urlsplit(uri)
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME") or parts.username
+    word = os.environ.get("MLFLOW_TRACKING_PASSWORD") or parts.password
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    if user and word:
+        return {"Authorization": "Basic " + b64encode(f"{user}:{word}".encode()).decode()}
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(reason, socket.gaierror):
+        return "no such host"
+    return str(reason) or type(reason).__name__

@@ -1,0 +1,206 @@
+"""Applies a journal's operations to MLflow. MLflow is imported here alone, when first used: that takes seconds."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from search.privacy import keep_private
+from search.tracking_journal import Journal
+from search.tracking_records import MAX_METRICS_PER_BATCH, MAX_TEXTS_PER_BATCH, batches
+from search.tracking_server import answers, sqlite_path
+
+Operation = Mapping[str, Any]
+
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""Short waits, since the journal is what retries; and no chatter on the console. What a user has set stays."""
+
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
+PROBE_S = 3.0
+_PARENT_TAG = "mlflow.parentRunId"
+
+
+class RunWriter:
+    """Writes operations to one server. Whatever is written twice stands there once.
+
+    A run is found again by its tags `affectune.search_id` and `affectune.key`; a metric's point by its time, step and
+    value, which the journal keeps.
+    """
+
+    def __init__(self, uri: str, journal: Journal, *, artifact_root: Path | None) -> None:
+        keep_private()
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)
+        from mlflow import MlflowClient
+
+        for noisy in ("alembic", "mlflow.store.db.utils"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        self._client: Any = MlflowClient(tracking_uri=uri)
+        self._journal = journal
+        self._uri = uri
+        self._artifact_root = artifact_root or sqlite_path(uri).parent / "mlartifacts" if _is_sqlite(uri) else None
+        self._perhaps_created = journal.progress.offset < journal.size_at_opening
+
+    def apply(self, operations: Sequence[Operation]) -> None:
+        """Write operations in their order, run by run.
+
+        Raises:
+            MlflowException, OSError: the server is away; applying the same operations again is then right.
+        """
+        by_key: dict[str, list[Operation]] = {}
+        for operation in operations:
+            by_key.setdefault(operation["key"], []).append(operation)
+        try:
+            for key, mine in by_key.items():
+                self._apply_to_run(key, mine)
+        except Exception:
+            self._perhaps_created = True
+            raise
+        self._perhaps_created = False
+
+    def _apply_to_run(self, key: str, operations: Sequence[Operation]) -> None:
+        run_id: str | None = None
+        with self._refusals(operations):
+            run_id = self._run_of(key, operations)
+        if run_id is None:
+            self._reject(operations, "no run was opened under this key")
+            return
+        for write in (self._write_params, self._write_tags, self._write_metrics, self._write_artifacts):
+            with self._refusals(operations):
+                write(run_id, operations)
+        with self._refusals(operations):
+            self._write_status(run_id, operations)
+
+    @contextmanager
+    def _refusals(self, operations: Sequence[Operation]) -> Iterator[None]:
+        """Keep aside what the server understood and will never take: trying again would hold up all that follows."""
+        try:
+            yield
+        except Exception as error:
+            if getattr(error, "error_code", None) not in _REFUSALS:
+                raise
+            self._reject(operations, str(error))
+
+    def _run_of(self, key: str, operations: Sequence[Operation]) -> str | None:
+        run_id = self._journal.progress.runs.get(key)
+        if run_id is not None:
+            return run_id
+        start = next((operation for operation in operations if operation["op"] == "start"), None)
+        if start is None:
+            return None
+        run_id = (self._find_run(key) if self._perhaps_created else None) or self._create_run(start)
+        self._journal.progress.set_run(key, run_id)
+        return run_id
+
+    def _create_run(self, start: Operation) -> str:
+        run = self._client.create_run(
+            self._experiment_id(), start_time=start["t"], tags=self._start_tags(start), run_name=start["name"]
+        )
+        return str(run.info.run_id)
+
+    def _start_tags(self, start: Operation) -> dict[str, str]:
+        tags = {
+            **start["tags"],
+            "affectune.key": start["key"],
+            "affectune.search_id": self._journal.search_id,
+            "mlflow.source.name": "affectune",
+        }
+        parent_id = self._journal.progress.runs.get(start["parent"] or "")
+        return {**tags, _PARENT_TAG: parent_id} if parent_id else tags
+
+    def _find_run(self, key: str) -> str | None:
+        found = self._client.search_runs(
+            [self._experiment_id()],
+            f"tags.`affectune.search_id` = '{self._journal.search_id}' and tags.`affectune.key` = '{key}'",
+            max_results=1,
+        )
+        return str(found[0].info.run_id) if found else None
+
+    def _experiment_id(self) -> str:
+        progress = self._journal.progress
+        if progress.experiment_id is None:
+            progress.set_experiment(self._open_experiment(self._journal.identity["experiment"]))
+        return str(progress.experiment_id)
+
+    def _open_experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            folder = self._artifact_root / name if self._artifact_root else None
+            location = folder.absolute().as_uri() if folder else None
+            tags = {"mlflow.experimentKind": "custom_model_development"}
+            return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def _write_params(self, run_id: str, operations: Sequence[Operation]) -> None:
+        from mlflow.entities import Param
+
+        params: dict[str, str] = {}
+        for operation in operations:
+            params |= operation.get("params", {})
+        for some in batches([Param(*item) for item in params.items()], MAX_TEXTS_PER_BATCH):
+            self._client.log_batch(run_id, params=some, synchronous=True)
+
+    def _write_tags(self, run_id: str, operations: Sequence[Operation]) -> None:
+        from mlflow.entities import RunTag
+
+        tags: dict[str, str] = {}
+        for operation in operations:
+            tags |= self._start_tags(operation) if operation["op"] == "start" else operation.get("tags", {})
+        for some in batches([RunTag(*item) for item in tags.items()], MAX_TEXTS_PER_BATCH):
+            self._client.log_batch(run_id, tags=some, synchronous=True)
+
+    def _write_metrics(self, run_id: str, operations: Sequence[Operation]) -> None:
+        from mlflow.entities import Metric
+
+        points = [
+            Metric(name, value, operation["t"], operation["step"])
+            for operation in operations
+            if operation["op"] == "metrics"
+            for name, value in operation["values"].items()
+        ]
+        for some in batches(points, MAX_METRICS_PER_BATCH):
+            self._client.log_batch(run_id, metrics=some, synchronous=True)
+
+    def _write_artifacts(self, run_id: str, operations: Sequence[Operation]) -> None:
+        for operation in operations:
+            if operation["op"] != "artifact":
+                continue
+            try:
+                self._write_artifact(run_id, Path(operation["path"]), folder=operation["folder"])
+            except Exception as error:  # a broken artifact store must not hold up the numbers
+                if not answers(self._uri, timeout_s=PROBE_S):
+                    raise
+                self._reject([operation], f"{type(error).__name__}: {error}")
+
+    def _write_artifact(self, run_id: str, path: Path, *, folder: str | None) -> None:
+        if path.is_dir():
+            self._client.log_artifacts(run_id, str(path), folder)
+        else:
+            self._client.log_artifact(run_id, str(path), folder)
+
+    def _write_status(self, run_id: str, operations: Sequence[Operation]) -> None:
+        turns = [operation for operation in operations if operation["op"] in ("start", "end")]
+        if not turns:
+            return
+        if turns[-1]["op"] == "end":
+            self._client.set_terminated(run_id, status=turns[-1]["status"], end_time=turns[-1]["t"])
+        elif turns[-1].get("again"):
+            self._client.update_run(run_id, status="RUNNING")
+
+    def _reject(self, operations: Sequence[Operation], reason: str) -> None:
+        for operation in operations:
+            self._journal.reject(operation, reason)
+
+
+def _is_sqlite(uri: str) -> bool:
+    return uri.startswith("sqlite:")

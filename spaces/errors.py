@@ -1,0 +1,69 @@
+"""The errors that users see. Each is one sentence; the command line prints it and leaves with its exit code."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class AffectuneError(Exception):
+    """Anything that stops affectune with a sentence instead of a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(AffectuneError, ValueError):
+    """The words of a command do not fit together."""
+
+    exit_code = 2
+
+
+class ConfigError(AffectuneError, ValueError):
+    """A setting of a trial has a wrong name or value."""
+
+    exit_code = 2
+
+
+class SpaceError(AffectuneError, ValueError):
+    """A search space does not make sense."""
+
+    exit_code = 2
+
+
+class DataError(AffectuneError, ValueError):
+    """A source, an image or a face table can't be used."""
+
+
+class OutputError(AffectuneError, OSError):
+    """An output can't be written, or something stands in its place."""
+
+
+class ModelError(AffectuneError, ValueError):
+    """A backbone, a weights file or a saved model can't be used."""
+
+
+class DeviceError(AffectuneError, RuntimeError):
+    """A processor or GPU that was asked for is not there."""
+
+
+class TrackingError(AffectuneError, ConnectionError):
+    """The tracking server does not answer."""
+
+
+class SearchError(AffectuneError, RuntimeError):
+    """A search can't be started, found or finished."""
+
+
+class EnsembleError(AffectuneError, ValueError):
+    """Scores can't be combined into an ensemble."""
+
+
+def near_miss(name: str, known: Iterable[str]) -> str:
+    """The tail of a sentence that offers the closest known name, or lists what there is.
+
+    Returns:
+        `; did you mean 'x'` where one is close, else `; there are a, b, c` (sorted).
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}"
+    return f"; there are {', '.join(names)}" if names else ""

@@ -1,0 +1,67 @@
+"""The words of `affectune search` and `affectune resume`."""
+
+from pathlib import Path
+
+import pytest
+
+from search.cli import build_parser, main
+
+
+def test_search_reads_its_words() -> None:
+    words = ["search", "core", "--data", "d", "--trials", "5", "--time-budget", "20m", "--fix", "a=1", "b=2"]
+
+    args = build_parser().parse_words([*words, "--fix", "c=3"])
+
+    assert (args.space, args.data, args.trials, args.time_budget) == ("core", "d", 5, 1200)
+    assert args.fix == ["a=1", "b=2", "c=3"]
+    assert (args.seed, args.name, args.json) == (0, None, False)
+
+
+@pytest.mark.parametrize(("word", "more"), [("+10", {"n_more": 10}), ("20", {"n_trials": 20})], ids=["more", "in_all"])
+def test_resume_reads_more_trials_or_trials_in_all(word: str, more: dict[str, int]) -> None:
+    assert build_parser().parse_words(["resume", "a", "--trials", word]).trials == more
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["search"], "the following arguments are required: SPACE, --data"),
+        (["search", "core", "--data", "d", "--trials", "0"], "argument --trials: must be at least 1, got 0"),
+        (["search", "core", "--data", "d", "--trails", "4"], "option --trails is unknown; did you mean '--trials'"),
+        (["search", "core", "--data", "d", "--time-budget", "soon"], "argument --time-budget: must be a duration"),
+        (["search", "core", "--data", "d", "--gpus-per-trial", "-1"], "argument --gpus-per-trial: must be 0 or more"),
+        (["search", "core", "--data", "d", "--fix", "model"], "--fix must be KEY=VALUE, got 'model'"),
+        (["search", "core", "--data", "d", "--fix", "model.backbon=x"], "did you mean 'model.backbone'"),
+        (["search", "cor", "--data", "d"], "space must be a preset or a YAML file, got 'cor'; did you mean 'core'"),
+        (["resume"], "the following arguments are required: NAME"),
+        (["resume", "a", "--trials", "+0"], "argument --trials: must be at least 1, got 0"),
+        (["resume", "a", "--trials", "many"], "argument --trials: must be a whole number, got 'many'"),
+        (["resume", "a", "b"], "one word too many, got 'b'"),
+    ],
+    ids=[
+        "no_words",
+        "no_trials",
+        "near_miss",
+        "duration",
+        "gpus",
+        "fix",
+        "setting",
+        "space",
+        "no_name",
+        "no_more",
+        "no_number",
+        "two_names",
+    ],
+)
+def test_wrong_words_get_one_sentence_and_exit_code_2(
+    words: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    code = main(words)
+
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (2, "")
+    assert printed.err.startswith("affectune: ") and printed.err.count("\n") == 1
+    assert sentence in printed.err
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,99 @@
+"""What Tune's hooks make of what Tune says; and that none of them raises."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from search.callbacks import RecordingCallback, own_report
+from search.folder import TrialRecord
+from spaces.errors import OutputError
+
+
+class Recorder:
+    def __init__(self, error: Exception | None = None) -> None:
+        self.told: list[tuple[Any, ...]] = []
+        self.error = error
+
+    def _note(self, *words: Any) -> None:
+        self.told.append(words)
+        if self.error:
+            raise self.error
+
+    def trial_started(self, record: TrialRecord) -> None:
+        self._note("started", record.trial_id)
+
+    def epoch(self, trial_id: str, report: dict[str, Any]) -> None:
+        self._note("epoch", trial_id, report)
+
+    def trial_preempted(self, trial_id: str) -> None:
+        self._note("preempted", trial_id)
+
+    def trial_ended(self, trial_id: str, end: str, *, error: str = "") -> None:
+        self._note("ended", trial_id, end, error)
+
+
+def tune_trial(**last_result: Any) -> Any:
+    return SimpleNamespace(trial_id="abc", last_result=last_result, num_failures=4)
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+def callback_of(recorder: Recorder, **more: Any) -> RecordingCallback:
+    records = {"abc": TrialRecord("t0003", 3, values={}, config={})}
+    return RecordingCallback(recorder, records, **more)  # type: ignore[arg-type]
+
+
+def test_trial_is_recorded_under_our_name(recorder: Recorder) -> None:
+    callback_of(recorder).on_trial_start(1, [], tune_trial())
+
+    assert recorder.told == [("started", "t0003")]
+
+
+def test_report_is_freed_of_what_tune_adds() -> None:
+    result = {"epoch": 1, "valid/macro_f1": 0.5, "end": "", "done": False, "pid": 7, "timestamp": 1, "config": {}}
+
+    assert own_report(result) == {"epoch": 1, "valid/macro_f1": 0.5, "end": "", "done": False}
+
+
+@pytest.mark.parametrize(
+    ("said", "end"), [("completed", "completed"), ("diverged", "diverged"), ("failed", "failed"), ("", "stopped")]
+)
+def test_end_is_what_the_trial_said_or_else_stopped(recorder: Recorder, said: str, end: str) -> None:
+    callback_of(recorder).on_trial_complete(1, [], tune_trial(end=said))
+
+    assert recorder.told == [("ended", "t0003", end, "")]
+
+
+def test_lost_worker_is_a_preemption(recorder: Recorder) -> None:
+    callback_of(recorder).on_trial_recover(1, [], tune_trial())
+
+    assert recorder.told == [("preempted", "t0003")]
+
+
+def test_worker_lost_too_often_is_a_failure(recorder: Recorder) -> None:
+    callback_of(recorder).on_trial_error(1, [], tune_trial())
+
+    assert recorder.told[0][:3] == ("ended", "t0003", "failed")
+    assert "worker was lost 4 times" in recorder.told[0][3]
+
+
+def test_hook_keeps_its_error_and_asks_to_stop_when_the_disk_is_full() -> None:
+    halts: list[str] = []
+    callback = callback_of(Recorder(OutputError("the disk is full")), halt=lambda: halts.append("halt"))
+
+    callback.on_trial_start(1, [], tune_trial())
+    callback.on_trial_complete(1, [], tune_trial(end="completed"))
+
+    assert str(callback.trouble) == "the disk is full"
+    assert halts
+
+
+def test_nothing_of_a_callback_goes_into_snapshots(recorder: Recorder) -> None:
+    callback = callback_of(recorder)
+
+    assert callback.get_state() is None
+    assert callback.__getstate__() == {}

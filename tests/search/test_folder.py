@@ -1,0 +1,159 @@
+"""The folder of a search: what is written is read back; what is missing, taken or broken is said in a sentence."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from search.folder import SearchFolder, SearchManifest, TrialRecord, create_folder, default_storage, open_folder
+from spaces.errors import OutputError, SearchError, UsageError
+
+MANIFEST = SearchManifest(
+    name="first", data="/faces", content_hash="abc", classes=("anger", "fear"), seed=3, n_trials=5, time_budget_s=None,
+    tracking_uri="sqlite:////mlflow.db",
+)  # fmt: skip
+
+
+def report(epoch: int, *, best: float = 0.4, end: str = "") -> dict[str, object]:
+    return {"epoch": epoch, "best/macro_f1": best, "best/epoch": epoch, "time/epoch_s": 2.0, "end": end}
+
+
+def make_search(storage: Path, name: str) -> SearchFolder:
+    folder = create_folder(storage, name)
+    folder.write_manifest(MANIFEST)
+    return folder
+
+
+def test_manifest_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    make_search(tmp_path, "first")
+
+    assert open_folder(tmp_path, "first").read_manifest() == MANIFEST
+
+
+def test_manifest_keeps_what_is_not_changed(tmp_path: Path) -> None:
+    folder = make_search(tmp_path, "first")
+
+    folder.update_manifest(status="ended")
+
+    assert folder.read_manifest().status == "ended"
+    assert folder.read_manifest().seed == 3
+
+
+def test_manifest_is_named_when_it_is_broken(tmp_path: Path) -> None:
+    folder = make_search(tmp_path, "first")
+    (folder.path / "search.json").write_text("{")
+
+    with pytest.raises(SearchError, match=r"search\.json could not be read"):
+        folder.read_manifest()
+
+
+def test_records_come_back_in_their_order(tmp_path: Path) -> None:
+    folder = SearchFolder(tmp_path)
+    for number in (2, 0, 1):
+        folder.write_record(TrialRecord(f"t{number:04d}", number, values={}, config={"loss.class_weights": None}))
+
+    assert [record.number for record in folder.read_records()] == [0, 1, 2]
+
+
+def test_record_is_named_when_it_is_broken(tmp_path: Path) -> None:
+    folder = SearchFolder(tmp_path)
+    folder.write_record(TrialRecord("t0000", 0, values={}, config={}))
+    (folder.trial_dir("t0000") / "trial.json").write_text('{"trial_id": ')
+
+    with pytest.raises(SearchError, match=r"trial\.json could not be read.*t0000"):
+        folder.read_records()
+
+
+def test_record_replaces_an_epoch_that_was_run_again() -> None:
+    record = TrialRecord("t0000", 0, values={}, config={})
+
+    for epoch in (1, 2, 3, 2):
+        record.add_epoch(report(epoch))
+
+    assert [old["epoch"] for old in record.history] == [1, 2]
+    assert (record.epochs, record.wall_s) == (2, 4.0)
+
+
+def test_record_has_no_score_when_the_trial_diverged_at_once() -> None:
+    record = TrialRecord("t0000", 0, values={}, config={})
+
+    record.add_epoch(report(1, best=0.0, end="diverged"))
+
+    assert record.best_macro_f1 is None
+
+
+def test_record_keeps_numbers_alone() -> None:
+    record = TrialRecord("t0000", 0, values={}, config={})
+
+    record.add_epoch({**report(1), "note": "word", "flag": True})
+
+    assert set(record.history[0]) == {"epoch", "best/macro_f1", "best/epoch", "time/epoch_s"}
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "..", ".hidden", "ä", "x" * 65, "a b"])
+def test_name_is_refused_when_it_is_no_plain_word(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(repr(name))):
+        create_folder(tmp_path, name)
+
+
+def test_name_is_refused_when_it_is_taken(tmp_path: Path) -> None:
+    make_search(tmp_path, "first")
+
+    with pytest.raises(SearchError, match="search 'first' is there already"):
+        create_folder(tmp_path, "first")
+
+
+def test_folder_is_refused_when_it_holds_something_else(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "diary.txt").touch()
+
+    with pytest.raises(SearchError, match="must be new or empty"):
+        create_folder(tmp_path, "first")
+
+
+def test_storage_is_refused_when_it_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(OutputError, match=r"storage must be a folder that can be written, got .*file"):
+        create_folder(tmp_path / "file", "first")
+
+
+def test_new_folder_is_not_made_before_something_is_written(tmp_path: Path) -> None:
+    create_folder(tmp_path / "runs", "first")
+
+    assert not (tmp_path / "runs").exists()
+
+
+def test_search_is_offered_when_the_name_is_nearly_right(tmp_path: Path) -> None:
+    make_search(tmp_path, "first")
+
+    with pytest.raises(SearchError, match="did you mean 'first'"):
+        open_folder(tmp_path, "frist")
+
+
+def test_storage_is_said_to_be_empty_when_it_holds_no_search(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"got 'first'.*it holds none"):
+        open_folder(tmp_path / "none", "first")
+
+
+def test_ensemble_is_asked_for_when_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match="run `affectune ensemble first` first"):
+        make_search(tmp_path, "first").read_ensemble()
+
+
+def test_summary_is_empty_when_there_is_none(tmp_path: Path) -> None:
+    folder = make_search(tmp_path, "first")
+    assert folder.read_summary() == {}
+
+    path = folder.write_summary({"search": "first"})
+
+    assert json.loads(path.read_text()) == folder.read_summary() == {"search": "first"}
+
+
+def test_storage_is_what_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AFFECTUNE_STORAGE", "/elsewhere")
+    assert default_storage() == Path("/elsewhere")
+
+    monkeypatch.delenv("AFFECTUNE_STORAGE")
+    assert default_storage() == Path("runs")

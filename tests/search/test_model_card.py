@@ -1,0 +1,23 @@
+"""The model card says what a score is worth."""
+
+from search.model_card import choice_section
+
+
+def test_choice_section_puts_the_honest_estimate_before_the_score_that_chose() -> None:
+    scores = {
+        "default": {"valid": 0.5, "test": 0.49, "estimate": {"score": 0.5, "low": 0.45, "high": 0.55}},
+        "ensemble": {"valid": 0.66, "test": None, "estimate": {"score": 0.61, "low": 0.57, "high": 0.65}},
+    }
+
+    card = choice_section(search="faces", ends={"completed": 5, "stopped": 7, "failed": 0}, scores=scores)
+
+    assert "Chosen from the 12 trials of the search `faces` (5 completed, 7 stopped)." in card
+    assert "| default config | 0.500 (0.450 to 0.550) | 0.490 | 0.500 |" in card
+    assert "| this ensemble | 0.610 (0.570 to 0.650) | - | 0.660 |" in card
+
+
+def test_choice_section_leaves_unknown_scores_open() -> None:
+    card = choice_section(search="faces", ends={"completed": 1}, scores={"uniform": {"valid": 0.4}})
+
+    assert "| uniform average | - | - | 0.400 |" in card
+    assert "best trial" not in card

@@ -1,0 +1,189 @@
+"""What is noted of a trial: on disk, in MLflow, on the screen; and whose weights stay."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.ends import TrialEnd
+from search.folder import SearchFolder, TrialRecord
+from search.recorder import Recorder, count_ends, rank, usable
+from trainables.trainer import HEAD_FILE, WEIGHTS_FILE
+
+
+class Notes:
+    """A tracker and a screen that remember what they were told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def start_run(self, key: str, **what: Any) -> None:
+        self.told.append(("start", key, what["parent_key"]))
+
+    def last_step(self, key: str) -> int:
+        return max((told[2] for told in self.told if told[:2] == ("metrics", key)), default=0)
+
+    def log_epoch(self, key: str, metrics: Mapping[str, Any], step: int) -> None:
+        self.told.append(("metrics", key, step, sorted(metrics)))
+
+    def log_summary(self, key: str, metrics: Mapping[str, Any]) -> None:
+        self.told.append(("summary", key, metrics["best/macro_f1"]))
+
+    def set_tags(self, key: str, tags: Mapping[str, Any]) -> None:
+        self.told.append(("tags", key, dict(tags)))
+
+    def end_run(self, key: str, end: TrialEnd, note: str = "") -> None:
+        self.told.append(("end", key, end, note))
+
+    def trial_started(self, record: TrialRecord) -> None:
+        self.told.append(("shown", record.trial_id))
+
+    def epoch(self, trial_id: str, report: Mapping[str, Any]) -> None:
+        self.told.append(("shown epoch", trial_id))
+
+    def trial_ended(self, trial_id: str, end: TrialEnd, *, best_macro_f1: float | None = None, error: str = "") -> None:
+        self.told.append(("shown end", trial_id, end))
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture
+def recorder(tmp_path: Path, notes: Notes) -> Recorder:
+    return Recorder(
+        SearchFolder(tmp_path), tracker=notes, parent_key="search", screen=notes, keep_weights=1  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def new_record(number: int) -> TrialRecord:
+    return TrialRecord(f"t{number:04d}", number, values={}, config={})
+
+
+def report(epoch: int, best: float, **more: Any) -> dict[str, Any]:
+    return {"epoch": epoch, "best/macro_f1": best, "best/epoch": epoch, "end": "", **more}
+
+
+def run_trial(recorder: Recorder, folder: Path, number: int, *, best: float, end: TrialEnd = "completed") -> None:
+    record = new_record(number)
+    recorder.trial_started(record)
+    recorder.epoch(record.trial_id, report(1, best))
+    for name in (WEIGHTS_FILE, HEAD_FILE, "checkpoint.pt"):
+        (folder / "trials" / record.trial_id / name).touch()
+    recorder.trial_ended(record.trial_id, end)
+
+
+def test_trial_is_on_disk_from_its_start_on(recorder: Recorder, tmp_path: Path, notes: Notes) -> None:
+    recorder.trial_started(new_record(0))
+
+    assert SearchFolder(tmp_path).read_records()[0].end is None
+    assert ("start", "t0000", "search") in notes.told
+
+
+def test_epoch_is_told_to_all(recorder: Recorder, tmp_path: Path, notes: Notes) -> None:
+    recorder.trial_started(new_record(0))
+
+    recorder.epoch("t0000", report(1, 0.5))
+
+    assert SearchFolder(tmp_path).read_records()[0].best_macro_f1 == 0.5
+    assert ("metrics", "t0000", 1, ["best/epoch", "best/macro_f1"]) in notes.told
+    assert ("shown epoch", "t0000") in notes.told
+
+
+def test_failure_is_kept_with_its_sentence_and_without_its_score(
+    recorder: Recorder, tmp_path: Path, notes: Notes
+) -> None:
+    recorder.trial_started(new_record(0))
+    recorder.epoch("t0000", report(0, 0.0, end="failed", error="the disk is full"))
+    recorder.trial_ended("t0000", "failed")
+
+    record = SearchFolder(tmp_path).read_records()[0]
+
+    assert (record.end, record.error, record.best_macro_f1) == ("failed", "the disk is full", None)
+    assert ("end", "t0000", "failed", "the disk is full") in notes.told
+
+
+def test_epoch_is_told_to_mlflow_once_when_it_is_run_again(recorder: Recorder, notes: Notes) -> None:
+    recorder.trial_started(new_record(0))
+
+    for epoch in (1, 2, 2, 3):
+        recorder.epoch("t0000", report(epoch, 0.5))
+
+    assert [told[2] for told in notes.told if told[0] == "metrics"] == [1, 2, 3]
+
+
+def test_first_word_on_an_end_counts(recorder: Recorder, notes: Notes) -> None:
+    recorder.trial_started(new_record(0))
+
+    recorder.trial_ended("t0000", "completed")
+    recorder.trial_ended("t0000", "failed")
+
+    assert recorder.records["t0000"].end == "completed"
+    assert [told[2] for told in notes.told if told[0] == "end"] == ["completed"]
+
+
+def test_lost_worker_is_counted_and_is_no_end(recorder: Recorder, notes: Notes) -> None:
+    recorder.trial_started(new_record(0))
+
+    recorder.trial_preempted("t0000")
+
+    assert recorder.records["t0000"].n_preempted == 1
+    assert recorder.records["t0000"].end is None
+    assert ("tags", "t0000", {"affectune.n_preempted": 1}) in notes.told
+
+
+def test_open_trials_are_preempted_when_the_search_is_interrupted(recorder: Recorder) -> None:
+    recorder.trial_started(new_record(0))
+    recorder.trial_started(new_record(1))
+    recorder.trial_ended("t0000", "completed")
+
+    closed = recorder.close_open_trials()
+
+    assert [record.trial_id for record in closed] == ["t0001"]
+    assert recorder.records["t0001"].end == "preempted"
+
+
+def test_weights_stay_for_the_default_and_the_best(recorder: Recorder, tmp_path: Path) -> None:
+    for number, best in enumerate((0.1, 0.3, 0.5, 0.4)):
+        run_trial(recorder, tmp_path, number, best=best)
+
+    assert sorted(file.parent.name for file in tmp_path.rglob(WEIGHTS_FILE)) == ["t0000", "t0002"]
+    assert sorted(file.parent.name for file in tmp_path.rglob(HEAD_FILE)) == ["t0000", "t0002"]
+
+
+def test_checkpoint_goes_when_a_trial_was_stopped(recorder: Recorder, tmp_path: Path) -> None:
+    run_trial(recorder, tmp_path, 0, best=0.5, end="stopped")
+
+    assert not list(tmp_path.rglob("checkpoint.pt"))
+
+
+def test_checkpoint_stays_when_a_trial_was_preempted(recorder: Recorder, tmp_path: Path) -> None:
+    run_trial(recorder, tmp_path, 0, best=0.5, end="preempted")
+
+    assert list(tmp_path.rglob("checkpoint.pt"))
+
+
+def scored(number: int, best: float | None, end: TrialEnd | None = "completed") -> TrialRecord:
+    record = new_record(number)
+    record.best_macro_f1, record.end = best, end
+    return record
+
+
+def test_rank_puts_the_best_first_and_the_unscored_last() -> None:
+    ranked = rank([scored(0, 0.2), scored(1, None), scored(2, 0.7), scored(3, 0.2)])
+
+    assert [record.number for record in ranked] == [2, 0, 3, 1]
+
+
+def test_usable_leaves_out_what_diverged_or_failed() -> None:
+    records = [scored(0, 0.2), scored(1, 0.9, "diverged"), scored(2, 0.9, "failed"), scored(3, 0.4, "preempted")]
+
+    assert [record.number for record in usable(records)] == [3, 0]
+
+
+def test_open_trials_count_as_preempted() -> None:
+    ends = count_ends([scored(0, 0.1), scored(1, 0.1, None), scored(2, 0.1, "stopped")])
+
+    assert ends == {"completed": 1, "stopped": 1, "diverged": 0, "failed": 0, "preempted": 1}

@@ -1,0 +1,68 @@
+"""A search that was interrupted goes on, in one process with one local Ray."""
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from search import launch
+from search.console import SearchConsole
+from search.folder import open_folder
+from search.launch import run_search
+from search.plan import SearchPlan
+from search.resume import More, resume_search
+from spaces.errors import SearchError
+from spaces.loading import parse_space
+
+if TYPE_CHECKING:
+    from trainables.data.table import FaceTable
+
+SPACE = parse_space("""
+name: small
+description: two dimensions of a tiny network
+parameters:
+  optimiser.lr: {log_uniform: [1.0e-4, 1.0e-2], default: 1.0e-3}
+  loss.label_smoothing: {uniform: [0.0, 0.6], default: 0.1}
+fixed: {model.backbone: test_efficientnet, model.weights: none, model.image_px: 32, train.epochs: 2}
+""")
+ONE_AT_A_TIME = SearchPlan(n_trials=3, cpus_per_trial=2)
+
+
+class ImpatientConsole(SearchConsole):
+    """Presses Ctrl-C when the second trial has run an epoch."""
+
+    def epoch(self, trial_id: str, report: Any) -> None:
+        super().epoch(trial_id, report)
+        if trial_id == "t0001" and report["epoch"] == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_interrupted_search_goes_on_to_the_trials_asked_for(
+    face_table: "FaceTable", ray_local: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(launch, "SearchConsole", ImpatientConsole)
+        cut = run_search(SPACE, data=face_table.path, storage=tmp_path, name="cut", plan=ONE_AT_A_TIME)
+    before = open_folder(tmp_path, "cut").read_records()
+
+    whole = resume_search(tmp_path, "cut", More(n_more=1))
+
+    assert cut.interrupted and [record.end for record in before] == ["completed", "preempted"]
+    records = open_folder(tmp_path, "cut").read_records()
+    assert not whole.interrupted and [record.trial_id for record in records] == ["t0000", "t0001", "t0002", "t0003"]
+    assert {record.end for record in records} <= {"completed", "stopped"}
+    assert records[0] == before[0]
+    assert records[1].n_preempted == 1 and records[1].config == before[1].config
+    assert len({str(record.config) for record in records}) == 4
+    manifest = open_folder(tmp_path, "cut").read_manifest()
+    assert (manifest.status, manifest.n_trials, manifest.n_launches) == ("ended", 4, 2)
+    assert "has all its 4 trials" in resume_search(tmp_path, "cut").note
+
+
+def test_unknown_search_is_not_resumed(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"search must be in the storage, got 'cut'"):
+        resume_search(tmp_path, "cut")

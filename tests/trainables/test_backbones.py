@@ -1,0 +1,162 @@
+"""timm backbones: any of them is built, fed and filled, and what does not fit gets a sentence."""
+
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from spaces.config import TrialConfig
+from spaces.errors import ModelError
+from trainables.data.table import FaceTable
+from trainables.models import backbones
+from trainables.models.backbones import build_network, check_weights, head_layers, load_backbone_weights
+from trainables.models.build import build_trial_network
+
+SMALL = [
+    "tf_efficientnet_lite0",
+    "mobilenetv4_conv_small_050",
+    "mobilenetv3_small_050",
+    "lcnet_050",
+    "mobilevitv2_050",
+    "resnet18",
+]
+"""The backbones of the preset `core`."""
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_backbone_of_the_core_space_takes_small_faces_and_splits_at_its_head(name: str) -> None:
+    network = build_network(name, n_classes=2, drop_path_rate=0.1).eval()
+    faces = torch.rand(2, 3, 48, 48)
+
+    with torch.no_grad():
+        logits = network(faces)
+        embeddings = network.forward_head(network.forward_features(faces), pre_logits=True)  # type: ignore[operator]
+        from_head = network.get_classifier()(embeddings)  # type: ignore[operator]
+
+    assert logits.shape == (2, 2)
+    torch.testing.assert_close(from_head, logits)
+
+
+@pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "resnetv2_18", "ghostnet_050", "test_vit"])
+def test_backbone_is_built_when_its_head_or_options_are_unusual(name: str) -> None:
+    network = build_network(name, n_classes=5, drop_path_rate=0.1)
+
+    layers = head_layers(network)
+
+    assert layers
+    assert all(layer.weight.shape[0] == 5 and layer.weight.std() < 0.02 for layer in layers)
+
+
+def test_backbone_is_refused_with_the_near_miss_when_unknown() -> None:
+    with pytest.raises(ModelError, match="backbone must be a timm model, got 'resnet19'; did you mean 'resnet1"):
+        build_network("resnet19", n_classes=2)
+
+
+def test_backbone_of_one_image_size_is_refused_at_another(
+    toy_table: FaceTable, make_config: Callable[..., TrialConfig]
+) -> None:
+    with pytest.raises(ModelError, match=r"model\.image_px must be 160 for backbone 'test_vit', got 32"):
+        build_trial_network(make_config({"model.backbone": "test_vit"}), toy_table.info)
+
+
+def test_transformer_is_built_when_the_image_size_is_its_own(
+    toy_table: FaceTable, make_config: Callable[..., TrialConfig]
+) -> None:
+    settings = {"model.backbone": "test_vit", "model.image_px": 160}
+
+    network, spec = build_trial_network(make_config(settings), toy_table.info)
+
+    assert (spec.image_px, spec.table_px) == (160, 32)
+    assert network(torch.rand(2, 3, 160, 160)).shape == (2, 3)
+
+
+def test_normalisation_is_the_tables_own_without_weights_and_the_backbones_with(
+    toy_table: FaceTable, make_config: Callable[..., TrialConfig], weights_file: Path
+) -> None:
+    table, backbone, forced = (
+        build_trial_network(make_config(settings), toy_table.info)[1]
+        for settings in ({}, {"model.weights": str(weights_file)}, {"data.normalise": "backbone"})
+    )
+
+    assert table.mean == pytest.approx(toy_table.info.mean * 3)
+    assert backbone.mean == forced.mean == timm.get_pretrained_cfg("test_efficientnet").mean
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of `test_efficientnet` with timm's keys and a classifier of 1000 classes."""
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    save_file(timm.create_model("test_efficientnet").state_dict(), path)
+    return path
+
+
+def test_weights_fill_the_backbone_and_leave_the_head(weights_file: Path) -> None:
+    network = build_network("test_efficientnet", n_classes=3)
+    head, first = head_layers(network)[0].weight.clone(), next(network.parameters()).clone()
+
+    check_weights(backbone="test_efficientnet", weights=str(weights_file))
+    load_backbone_weights(network, backbone="test_efficientnet", weights=str(weights_file))
+
+    assert torch.equal(head_layers(network)[0].weight, head)
+    assert not torch.equal(next(network.parameters()), first)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda s: s | {"extra.a": torch.zeros(1)}, r"must all belong to backbone .*, got extra\.a: "),
+        (lambda s: {k: v for k, v in s.items() if "conv_stem" not in k}, r"must be complete for .* without conv_stem"),
+        (lambda s: {k: v[..., :1].contiguous() if "conv_stem" in k else v for k, v in s.items()}, "must have the sh"),
+    ],
+    ids=["unknown", "missing", "misshapen"],
+)
+def test_weights_are_refused_with_their_keys_when_they_do_not_fit(
+    tmp_path: Path,
+    change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
+    sentence: str,
+) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(change(timm.create_model("test_efficientnet").state_dict()), path)
+
+    with pytest.raises(ModelError, match=f"keys in the weights {sentence}"):
+        check_weights(backbone="test_efficientnet", weights=str(path))
+
+
+def test_weights_of_another_backbone_are_refused_with_the_first_keys(weights_file: Path) -> None:
+    with pytest.raises(ModelError, match=r"backbone 'lcnet_050', got .* and \d+ more: .*w\.safetensors"):
+        check_weights(backbone="lcnet_050", weights=str(weights_file))
+
+
+def test_weights_are_refused_when_the_file_is_missing_or_none(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no weights")
+
+    with pytest.raises(ModelError, match=r"weights must be none, hub or a safetensors file that exists, got '.*gone'"):
+        check_weights(backbone="lcnet_050", weights=str(tmp_path / "gone"))
+    with pytest.raises(ModelError, match=r"weights must be a safetensors file, got '.*text'"):
+        check_weights(backbone="lcnet_050", weights=str(tmp_path / "text"))
+
+
+def test_hub_is_given_up_at_once_when_it_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(address: object, timeout: float) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(backbones, "_is_cached", lambda backbone: False)
+    started_s = time.perf_counter()
+
+    with pytest.raises(ModelError, match=r"hub weights of backbone 'resnet18' could not be fetched.*model\.weights="):
+        check_weights(backbone="resnet18", weights="hub")
+
+    assert time.perf_counter() - started_s < 1.0
+
+
+def test_hub_is_refused_when_it_has_no_weights_of_the_backbone() -> None:
+    without = next(name for name in timm.list_models() if not timm.is_model_pretrained(name))
+
+    with pytest.raises(ModelError, match=f"backbone '{without}' has no weights on the hub"):
+        check_weights(backbone=without, weights="hub")

@@ -1,0 +1,66 @@
+"""From decoded faces to a network's input, and to logits."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from trainables.checkpoint import NetworkSpec
+from trainables.models.inputs import predict_logits, to_inputs
+
+SPEC = NetworkSpec("test_efficientnet", ("anger", "joy"), 8, 8, 1, (0.5, 0.4, 0.3), (0.1, 0.2, 0.25))
+
+
+def draw_faces(n: int, channels: int, px: int = 8) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, px, px, channels), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3], ids=["grey", "colour"])
+def test_inputs_are_normalised_per_channel(channels: int) -> None:
+    faces = draw_faces(2, channels)
+
+    inputs = to_inputs(torch.from_numpy(faces), replace(SPEC, channels=channels))
+
+    expected = (faces.repeat(3 // channels, axis=3) / 255.0 - SPEC.mean) / SPEC.std
+    np.testing.assert_allclose(inputs.numpy(), expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-5)
+    assert inputs.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_inputs_are_resized_when_the_network_sees_another_size() -> None:
+    flat = torch.full((2, 8, 8, 1), 51, dtype=torch.uint8)
+
+    inputs = to_inputs(flat, replace(SPEC, image_px=20, mean=(0.0,) * 3, std=(1.0,) * 3))
+
+    torch.testing.assert_close(inputs, torch.full((2, 3, 20, 20), 0.2))
+
+
+def test_inputs_become_grey_when_a_network_of_grey_faces_sees_colour() -> None:
+    red = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
+    red[..., 0] = 255
+
+    inputs = to_inputs(red, replace(SPEC, channels=1, mean=(0.0,) * 3, std=(1.0,) * 3))
+
+    torch.testing.assert_close(inputs, torch.full((1, 3, 8, 8), 0.299))
+
+
+def test_inputs_can_be_trained_on_after_they_were_used_to_predict() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 2, 8), nn.Flatten())
+    spec = replace(SPEC, mean=(0.51, 0.5, 0.5))
+
+    predict_logits(network, draw_faces(2, 1), spec)
+    network(to_inputs(torch.from_numpy(draw_faces(2, 1)), spec)).sum().backward()
+
+    assert network[0].weight.grad is not None
+
+
+def test_logits_do_not_depend_on_the_batches_and_the_mode_is_put_back() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 2, 8), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.Flatten()).train()
+    faces = draw_faces(7, 1)
+    faces.flags.writeable = False
+
+    whole, cut = (predict_logits(network, faces, SPEC, batch_size=size) for size in (128, 3))
+
+    np.testing.assert_allclose(whole, cut, rtol=1e-5)
+    assert (whole.shape, whole.dtype, network.training) == ((7, 2), np.float32, True)

@@ -1,0 +1,121 @@
+"""A trial from its order to its end: files, checkpoints, and errors that become ends."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from spaces.config import TrialConfig
+from trainables.data.table import FaceTable
+from trainables.run import CHECKPOINT_FILE, ERROR_FILE, TrialOrder, TrialRun
+from trainables.scores import load_scores
+from trainables.trainer import HEAD_FILE, SCORES_FILE, WEIGHTS_FILE, Trainer
+
+MakeOrder = Callable[..., TrialOrder]
+
+
+@pytest.fixture
+def make_order(toy_table: FaceTable, make_config: Callable[..., TrialConfig], tmp_path: Path) -> MakeOrder:
+    def make(settings: dict[str, Any] | None = None, **fields: Any) -> TrialOrder:
+        config = make_config(settings).to_flat()
+        given = {"table": str(toy_table.path), "folder": str(tmp_path / "t0000"), **fields}
+        return TrialOrder(trial_id="t0000", settings=config, **given)
+
+    return make
+
+
+def run(order: TrialOrder) -> list[dict[str, Any]]:
+    trial = TrialRun(order)
+    reports = [trial.step()]
+    while not reports[-1]["end"]:
+        reports.append(trial.step())
+    trial.release()
+    return reports
+
+
+def test_run_leaves_scores_and_weights(make_order: MakeOrder) -> None:
+    order = make_order({"train.head_epochs": 1, "blend.partner": "head"})
+
+    reports = run(order)
+
+    folder = Path(order.folder)
+    assert [report["end"] for report in reports] == ["", "completed"]
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    assert found == sorted([HEAD_FILE, SCORES_FILE, WEIGHTS_FILE])
+
+
+def test_run_goes_on_from_its_checkpoint(make_order: MakeOrder, tmp_path: Path) -> None:
+    settings = {"train.epochs": 2}
+    whole = run(make_order(settings, folder=str(tmp_path / "whole")))
+    order = make_order(settings, checkpoint_s=0.0)
+    TrialRun(order).step()
+    assert (Path(order.folder) / CHECKPOINT_FILE).is_file()
+
+    reports = run(order)
+
+    assert [report["epoch"] for report in reports] == [2]
+    assert reports[-1]["best/macro_f1"] == whole[-1]["best/macro_f1"]
+    scores, expected = (load_scores(folder / SCORES_FILE) for folder in (Path(order.folder), tmp_path / "whole"))
+    assert scores.logits.tolist() == expected.logits.tolist()
+
+
+def test_run_writes_no_checkpoint_before_its_time(make_order: MakeOrder) -> None:
+    order = make_order(checkpoint_s=1e6)
+
+    TrialRun(order).step()
+
+    assert not (Path(order.folder) / CHECKPOINT_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "fields", "sentence"),
+    [
+        ({"model.backbone": "lcnet_51"}, {}, "backbone must be a timm model, got 'lcnet_51'; did you mean 'lcnet_"),
+        ({"model.weights": "/gone"}, {}, "weights must be none, hub or a safetensors file that exists, got '/gone'"),
+        ({"blend.partner": "/gone"}, {}, "saved model could not be read"),
+        ({}, {"table": "/gone"}, "face table"),
+        ({}, {"device": "cuda:99"}, "device must be there, got 'cuda:99'"),
+    ],
+    ids=["backbone", "weights", "partner", "table", "device"],
+)
+def test_run_ends_failed_with_the_sentence_when_it_cannot_begin(
+    make_order: MakeOrder, settings: dict[str, Any], fields: dict[str, Any], sentence: str
+) -> None:
+    (report,) = run(make_order(settings, **fields))
+
+    assert report["end"] == "failed"
+    assert report["error"].startswith(sentence)
+    assert report["best/macro_f1"] == 0.0
+
+
+def test_run_ends_failed_and_keeps_the_traceback_when_an_epoch_breaks(
+    make_order: MakeOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = make_order()
+    trial = TrialRun(order)
+    first = trial.step()
+
+    def break_down(self: Trainer) -> None:
+        raise torch.OutOfMemoryError("out of memory\nby a lot")
+
+    monkeypatch.setattr(Trainer, "run_epoch", break_down)
+    report = trial.step()
+
+    assert (report["end"], report["error"]) == ("failed", "OutOfMemoryError: out of memory")
+    assert report["best/macro_f1"] == first["best/macro_f1"]
+    assert "break_down" in (Path(order.folder) / ERROR_FILE).read_text()
+
+
+def test_run_is_failed_when_it_is_asked_after_its_release(make_order: MakeOrder) -> None:
+    trial = TrialRun(make_order())
+    trial.release()
+
+    assert trial.step()["end"] == "failed"
+
+
+def test_order_survives_plain_values(make_order: MakeOrder) -> None:
+    order = make_order({"loss.class_weights": [1, 2, 3]}, deadline_s=5.0)
+
+    assert TrialOrder(**order.to_dict()) == order

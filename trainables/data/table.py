@@ -1,0 +1,292 @@
+"""The face table: a folder of decoded faces that every trial on a node maps into memory.
+
+`train.arrow`, `valid.arrow` and `test.arrow` are Arrow IPC files of one record batch each, so that the pixels of a
+split are one contiguous piece of the file: `Split.images` is a view of it, and opening copies nothing. `dataset.json`
+says what the files hold.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaces.errors import DataError
+from trainables.data.labels import LABEL_COLUMNS
+from trainables.data.split_file import Faces, WrittenSplit, column_types, map_split, view_numbers, write_split
+from trainables.outputs import new_folder
+
+__all__ = [
+    "SPLITS",
+    "DatasetInfo",
+    "FaceTable",
+    "Faces",
+    "Split",
+    "SplitName",
+    "fill_table",
+    "open_table",
+    "write_table",
+]
+
+SplitName = Literal["train", "valid", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
+
+TABLE_FORMAT = "affectune face table"
+TABLE_VERSION = 1
+INFO_FILE = "dataset.json"
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a face table holds; the content of `dataset.json`.
+
+    `mean` and `std` are per channel, of the training images scaled to 0..1. `rows`, `subjects` (how many people) and
+    `class_counts` (in the order of `classes`) are per split; `labels` counts, per split, the rows on which an
+    optional label is known. `content_hash` covers ids, subjects, labels and pixels of all splits.
+    """
+
+    classes: tuple[str, ...]
+    image_px: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    rows: dict[str, int]
+    class_counts: dict[str, list[int]]
+    content_hash: str
+    sources: dict[str, str]
+    notes: list[str]
+    subjects: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+class Split:
+    """One split of a table, mapped into memory. Opening reads the file's footer alone."""
+
+    def __init__(self, path: Path, *, name: str, image_px: int, channels: int) -> None:
+        self.name = name
+        self._shape = (image_px, image_px, channels)
+        self._batch = map_split(path)
+        self.n_rows: int = self._batch.num_rows
+        self._check_columns(path)
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    @cached_property
+    def images(self) -> NDArray[np.uint8]:
+        """[n, height, width, channels]: a read-only view of the mapped file."""
+        return view_numbers(self._batch.column("image"), np.uint8, (self.n_rows, *self._shape))
+
+    @cached_property
+    def expression(self) -> NDArray[np.int8]:
+        """[n]: indices of classes, -1 = not labelled."""
+        return view_numbers(self._batch.column("expression"), np.int8, (self.n_rows,))
+
+    @cached_property
+    def sample_ids(self) -> list[str]:
+        """[n]: unique within the table."""
+        return list(self._batch.column("sample_id").to_pylist())
+
+    @cached_property
+    def subjects(self) -> list[str | None]:
+        """[n]: the person in the picture, None where not known."""
+        return list(self._batch.column("subject").to_pylist())
+
+    def column(self, name: str) -> NDArray[Any] | None:
+        """An optional label, [n] or [n, width], read-only; None where this split has none of it.
+
+        Raises:
+            KeyError: there is no label of this name in any table.
+        """
+        label = LABEL_COLUMNS[name]
+        if name not in self._batch.schema.names:
+            return None
+        shape = (self.n_rows,) if label.width == 1 else (self.n_rows, label.width)
+        return view_numbers(self._batch.column(name), label.dtype, shape)
+
+    def _check_columns(self, path: Path) -> None:
+        present = {field.name: field.type for field in self._batch.schema}
+        for name, wanted in column_types(math.prod(self._shape)).items():
+            got = present.get(name, "none" if name not in LABEL_COLUMNS else wanted)
+            if got != wanted:
+                raise DataError(f"column {name!r} must be of type {wanted}, got {got}: {path}; ingest again")
+
+
+class FaceTable:
+    """An open face table. The test split is sealed: `split` does not give it."""
+
+    def __init__(self, path: Path, info: DatasetInfo) -> None:
+        self.path = path
+        self.info = info
+        self._splits: dict[str, Split] = {}
+
+    def split(self, name: Literal["train", "valid"]) -> Split:
+        """The faces to fit on, or to choose with.
+
+        Raises:
+            DataError: the split's file is missing, cut off, or not what dataset.json says; or the test split is asked
+                for, which only `sealed_test` gives.
+        """
+        if name not in ("train", "valid"):
+            raise DataError(f"split must be train or valid, got {name!r}: {self.path}; the test split is sealed")
+        return self._open(name)
+
+    def sealed_test(self) -> Split | None:
+        """The test split, for `evaluate` and the last step of a report alone; None where the table has none."""
+        return self._open("test") if self.info.rows.get("test", 0) else None
+
+    def _open(self, name: SplitName) -> Split:
+        if name not in self._splits:
+            path = self.path / f"{name}.arrow"
+            split = Split(path, name=name, image_px=self.info.image_px, channels=self.info.channels)
+            n_rows = self.info.rows[name]
+            if split.n_rows != n_rows:
+                raise DataError(f"{name} must have {n_rows} rows, got {split.n_rows}: {path}; ingest again")
+            self._splits[name] = split
+        return self._splits[name]
+
+
+def open_table(path: Path) -> FaceTable:
+    """Open a face table; copies nothing.
+
+    Raises:
+        DataError: the folder is no face table, is of a newer version, or a split of it is missing or cut off.
+    """
+    table = FaceTable(path, _read_info(path))
+    table.split("train")
+    table.split("valid")
+    if table.info.rows["test"] and not (path / "test.arrow").is_file():
+        raise DataError(f"face table must have a file test.arrow, got none: {path}; ingest again")
+    return table
+
+
+def write_table(
+    out: Path,
+    *,
+    splits: Mapping[SplitName, Faces | Iterable[Faces]],
+    classes: Sequence[str],
+    sources: Mapping[str, str],
+    notes: Sequence[str] = (),
+) -> FaceTable:
+    """Write a face table, whole or not at all, and open it.
+
+    Args:
+        out: a new or empty folder.
+        splits: faces per split, all at once or in batches that are written as they come; one left out is empty.
+        classes: names, in the order of the indices in `expression`.
+        sources: split to where its faces come from.
+        notes: what a reader of `dataset.json` should know.
+
+    Raises:
+        OutputError: `out` already holds something, or the disk is full.
+        DataError: there is no training face, or batches do not fit together.
+    """
+    with new_folder(out) as staging:
+        fill_table(staging, splits=splits, classes=classes, sources=sources, notes=notes)
+    return open_table(out)
+
+
+def fill_table(
+    folder: Path,
+    *,
+    splits: Mapping[SplitName, Faces | Iterable[Faces]],
+    classes: Sequence[str],
+    sources: Mapping[str, str],
+    notes: Sequence[str] = (),
+) -> None:
+    """Write the files of a table into a folder that the caller has staged; see `write_table`."""
+    written: dict[SplitName, WrittenSplit] = {}
+    shape = None
+    for name in SPLITS:
+        faces = splits.get(name, ())
+        batches = [faces] if isinstance(faces, Faces) else faces
+        written[name] = write_split(folder / f"{name}.arrow", batches, shape=shape)
+        shape = written[name].shape
+    if not written["train"].n_rows:
+        raise DataError("split 'train' must hold a face, got 0")
+    info = _describe(written, classes=classes, sources=sources, notes=notes)
+    document = {"format": TABLE_FORMAT, "version": TABLE_VERSION, **asdict(info)}
+    (folder / INFO_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _describe(
+    written: Mapping[SplitName, WrittenSplit],
+    *,
+    classes: Sequence[str],
+    sources: Mapping[str, str],
+    notes: Sequence[str],
+) -> DatasetInfo:
+    height, width, channels = written["train"].shape
+    if height != width or channels not in (1, 3):
+        raise DataError(f"images must be square with 1 or 3 channels, got {[height, width, channels]}")
+    for name, split in written.items():
+        top = int(split.expression.max(initial=-1))
+        if top >= len(classes):
+            raise DataError(f"expression must be below {len(classes)}, the number of classes, got {top}: {name}")
+    _check_unique([sample_id for split in written.values() for sample_id in split.sample_ids])
+    mean, std = _mean_and_std(written["train"].pixel_counts)
+    digests = [(name, split.digest) for name, split in written.items()]
+    return DatasetInfo(
+        classes=tuple(classes),
+        image_px=height,
+        channels=channels,
+        mean=mean,
+        std=std,
+        rows={name: split.n_rows for name, split in written.items()},
+        class_counts={name: _count_classes(split.expression, len(classes)) for name, split in written.items()},
+        content_hash=hashlib.blake2b(repr((tuple(classes), digests)).encode(), digest_size=16).hexdigest(),
+        sources=dict(sources),
+        notes=list(notes),
+        subjects={name: split.n_subjects for name, split in written.items()},
+        labels={name: split.labels for name, split in written.items()},
+    )
+
+
+def _check_unique(sample_ids: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for sample_id in sample_ids:
+        if sample_id in seen:
+            raise DataError(f"sample_id must be unique within a table, got {sample_id!r} twice")
+        seen.add(sample_id)
+
+
+def _count_classes(expression: Any, n_classes: int) -> list[int]:
+    return [int(n) for n in np.bincount(expression[expression >= 0], minlength=n_classes)]
+
+
+def _mean_and_std(pixel_counts: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per channel, of pixels scaled to 0..1, from how often each value stands in it [channels, 256]."""
+    values = np.arange(256) / 255
+    shares = pixel_counts / pixel_counts.sum(axis=1, keepdims=True)
+    mean = shares @ values
+    std = np.sqrt(np.maximum(shares @ values**2 - mean**2, 0))
+    return tuple(round(float(m), 6) for m in mean), tuple(round(float(s), 6) for s in std)
+
+
+def _read_info(path: Path) -> DatasetInfo:
+    file = path / INFO_FILE
+    if not file.is_file():
+        what = f"a folder without {INFO_FILE}" if path.is_dir() else "a file" if path.exists() else "nothing there"
+        rule = f"face table must be a folder with {INFO_FILE}"
+        raise DataError(f"{rule}, got {what}: {path}; `affectune data ingest` makes one")
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{INFO_FILE} must be JSON, got something else: {file}; ingest again") from error
+    if not isinstance(document, dict) or document.pop("format", None) != TABLE_FORMAT:
+        raise DataError(f"{INFO_FILE} must be of an {TABLE_FORMAT}, got another format: {file}")
+    version = document.pop("version", None)
+    if version != TABLE_VERSION:
+        advice = "update affectune" if isinstance(version, int) and version > TABLE_VERSION else "ingest again"
+        raise DataError(f"face table must be of version {TABLE_VERSION}, got {version!r}: {file}; {advice}")
+    try:
+        info = DatasetInfo(**document)
+        return replace(info, classes=tuple(info.classes), mean=tuple(info.mean), std=tuple(info.std))
+    except TypeError as error:
+        raise DataError(f"{INFO_FILE} must have the fields of a face table, got {sorted(document)}: {file}") from error

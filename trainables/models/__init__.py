@@ -1,0 +1,1 @@
+"""Networks. This file loads nothing."""

@@ -1,0 +1,111 @@
+"""Outputs are written beside their place and renamed into it, so that nobody ever sees half of one."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from spaces.errors import AffectuneError, OutputError
+
+
+def check_new_folder(out: Path) -> None:
+    """Raise OutputError where `out` is a file or a folder that already holds something."""
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if out.exists():
+        raise OutputError(f"output folder must be new or empty, got {out}; choose another or remove it")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` when the block ends well and vanishes when it does not.
+
+    Raises:
+        OutputError: `out` already holds something, can't be created, or the disk is full.
+    """
+    check_new_folder(out)
+    with _disk_errors(out):
+        _make_parent(out)
+        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    try:
+        with _disk_errors(out):
+            yield staging
+            staging.chmod(0o755)
+            if out.is_dir():
+                out.rmdir()
+            staging.rename(out)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A path to write, which replaces `path` when the block ends well and vanishes when it does not.
+
+    Raises:
+        OutputError: it can't be written, or the disk is full.
+    """
+    staging = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with _disk_errors(path):
+            _make_parent(path)
+            yield staging
+            os.replace(staging, path)
+    except BaseException:
+        with suppress(OSError):  # its folder may never have been there; the first error is the one to tell
+            staging.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a small text file as a whole."""
+    with new_file(path) as staging:
+        staging.write_text(text, encoding="utf-8")
+
+
+_OUT_OF_OUR_HANDS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "permission denied",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "a file stands where a folder should be",
+    errno.EEXIST: "a file stands where a folder should be",
+    errno.EISDIR: "a folder stands where a file should be",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.EPERM: "permission denied",
+    errno.EFBIG: "the file is too large",
+}
+
+_TOLD_IN_TEXT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What writers that are no Python (safetensors, PyTorch, MLflow's copies) say in errors of their own."""
+
+
+def _make_parent(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # /proc and the like
+        raise OutputError(f"no folder can be made there, could not write {path}; choose another place") from error
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except AffectuneError:
+        raise
+    except Exception as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        raise OutputError(f"{reason}, could not write {path}; nothing was left there") from error
+
+
+def _reason(error: Exception) -> str | None:
+    if isinstance(error, OSError) and error.errno is not None:
+        return _OUT_OF_OUR_HANDS.get(error.errno)
+    told = f"{error} {error.__context__}"
+    return next((_OUT_OF_OUR_HANDS[number] for number in _TOLD_IN_TEXT if os.strerror(number) in told), None)

@@ -1,0 +1,146 @@
+"""A trial from its order to its end: what the Tune trainable and the bagging tasks both drive, epoch by epoch."""
+
+import gc
+import os
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spaces.config import TrialConfig
+from spaces.errors import AffectuneError
+from trainables.data.table import open_table
+from trainables.outputs import new_file
+from trainables.trainer import EpochReport, Trainer
+
+CHECKPOINT_FILE = "checkpoint.pt"
+ERROR_FILE = "error.txt"
+
+
+@dataclass(frozen=True)
+class TrialOrder:
+    """What a worker is told to do.
+
+    Attributes:
+        trial_id: of the trial or bag.
+        settings: the complete config, flat.
+        table: folder of the face table.
+        folder: where scores, weights and checkpoints go.
+        device: `cpu` or `cuda`.
+        n_threads: of the processor.
+        n_workers: processes that prepare batches.
+        deadline_s: Unix time by which the trial must have ended; None for no deadline.
+        checkpoint_s: seconds between checkpoints, so that a lost worker costs no more than this and an epoch.
+    """
+
+    trial_id: str
+    settings: dict[str, Any]
+    table: str
+    folder: str
+    device: str = "cpu"
+    n_threads: int = 1
+    n_workers: int = 0
+    deadline_s: float | None = None
+    checkpoint_s: float = 20.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a scheduler's config."""
+        return asdict(self)
+
+
+class TrialRun:
+    """A trial in progress. An error inside becomes the trial's end, never the worker's.
+
+    Where its folder holds a checkpoint it goes on from that. The checkpoint stays when the trial ends: whoever
+    ordered it may be gone without having heard of it, and removes it when he has.
+    """
+
+    def __init__(self, order: TrialOrder) -> None:
+        self._order = order
+        self._folder = Path(order.folder)
+        self._trainer: Trainer | None = None
+        self._error: EpochReport | None = None
+        self._saved_epoch = -1
+        self._saved_s = time.monotonic()
+        torch.set_num_threads(order.n_threads)
+        _keep_opencv_single()
+        try:
+            self._trainer = self._build()
+        except Exception as error:
+            self._error = self._failure(error)
+
+    def step(self) -> EpochReport:
+        """One epoch.
+
+        Returns:
+            The trainer's report; `end` may also be `failed`, with the error's text under `error`.
+        """
+        if self._trainer is None:
+            return self._error or self._failure(RuntimeError("trial has ended"))
+        try:
+            report = self._trainer.run_epoch()
+            self._save(report)
+        except Exception as error:
+            report = self._failure(error)
+        return report
+
+    def release(self) -> None:
+        """Let go of the network, so that the next trial finds the memory free."""
+        self._trainer = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _build(self) -> Trainer:
+        order = self._order
+        self._folder.mkdir(parents=True, exist_ok=True)
+        trainer = Trainer(
+            TrialConfig.from_flat(order.settings),
+            open_table(Path(order.table)),
+            device=order.device,
+            deadline_s=order.deadline_s,
+            n_workers=order.n_workers,
+        )
+        checkpoint = self._folder / CHECKPOINT_FILE
+        if checkpoint.exists():
+            trainer.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+        return trainer
+
+    def _save(self, report: EpochReport) -> None:
+        assert self._trainer is not None
+        best = self._trainer.best
+        if best is not None and best.epoch != self._saved_epoch:
+            self._trainer.save_outputs(self._folder)
+            self._saved_epoch = best.epoch
+        if not report["end"] and time.monotonic() - self._saved_s > self._order.checkpoint_s:
+            with new_file(self._folder / CHECKPOINT_FILE) as staging, staging.open("wb") as file:
+                torch.save(self._trainer.state_dict(), file)  # to a path, it would not say that the disk is full
+            self._saved_s = time.monotonic()
+
+    def _failure(self, error: Exception) -> EpochReport:
+        text = str(error) if isinstance(error, AffectuneError) else f"{type(error).__name__}: {error}"
+        best = self._trainer.best if self._trainer else None
+        with suppress(OSError):  # the disk may be what failed; the sentence still reaches the driver
+            (self._folder / ERROR_FILE).write_text(traceback.format_exc(), encoding="utf-8")
+        best_f1 = best.macro_f1 if best else 0.0
+        return {
+            "epoch": self._trainer.epoch if self._trainer else 0,
+            "valid/macro_f1": best_f1,
+            "best/macro_f1": best_f1,
+            "best/epoch": best.epoch if best else 0,
+            "time/epoch_s": 0.0,
+            "end": "failed",
+            "error": text.splitlines()[0] if text else type(error).__name__,
+        }
+
+
+def _keep_opencv_single() -> None:
+    """Augmentation of one small face gains nothing from OpenCV's threads, and they take the trainer's cores."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
