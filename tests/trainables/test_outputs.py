@@ -3,6 +3,7 @@
 import errno
 import resource
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,13 +15,15 @@ from spaces.errors import DataError, OutputError
 from trainables.outputs import check_new_folder, new_file, new_folder, write_text
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """No file may grow beyond 10 kB."""
+    """No file may grow beyond 10 kB: none at all, so pytest must print nothing meanwhile, its output may be a file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def write_arrow(path: Path) -> None:
@@ -129,11 +132,9 @@ def test_file_is_refused_when_a_file_stands_where_its_folder_should_be(tmp_path:
     [lambda path: save_file({"a": torch.zeros(10_000)}, path), write_arrow, write_torch],
     ids=["safetensors", "arrow", "torch"],
 )
-def test_writers_with_errors_of_their_own_get_the_same_sentence(
-    tmp_path: Path, small_files: None, write: Callable[[Path], None]
-) -> None:
+def test_writers_with_errors_of_their_own_get_the_same_sentence(tmp_path: Path, write: Callable[[Path], None]) -> None:
     with pytest.raises(OutputError, match=r"the file is too large, could not write .*out; nothing was left there"):  # noqa: SIM117
-        with new_file(tmp_path / "out") as staging:
+        with small_files(), new_file(tmp_path / "out") as staging:
             write(staging)
 
     assert everything_in(tmp_path) == []
