@@ -4,14 +4,15 @@ Arrays in, weights out. Both promise that on the faces they choose by, the ensem
 single candidate.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from search.ensemble.blending import soft_vote
-from search.ensemble.macro_f1 import FloatArray, IntArray, check_probs, macro_f1_of_counts, macro_f1_of_probs
+from search.ensemble.library import Library
+from search.ensemble.macro_f1 import FloatArray, IntArray, check_probs, macro_f1_of_probs
 from spaces.errors import EnsembleError
 
 TIE = 1e-12
@@ -20,7 +21,10 @@ TIE = 1e-12
 FEWEST_DRAWN = 4
 """Candidates in a bag at least, where there are as many: a choice among one or two is none."""
 
-_CHUNK_CELLS = 1 << 16
+LEAST_SHARE = 0.75
+"""A candidate below this share of the best one's macro-F1 has no vote. A network that knows next to nothing can lift
+the score on the faces it is chosen by all the same, as its vote shifts every face between the classes: a setting of
+thresholds in disguise, with more freedom than a few rare faces can settle."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,14 @@ def bagged_selection(
     share: float = 0.5,
     rounds: int = 15,
     max_members: int | None = None,
+    least_share: float = LEAST_SHARE,
     seed: int = 0,
     counts: IntArray | None = None,
 ) -> Selection:
     """Average the weights of greedy selections from random parts of the candidates.
 
-    Of few candidates (up to FEWEST_DRAWN) every bag has all, and the bags differ by the faces they are drawn on.
+    Weak candidates are left out beforehand. Of few (up to FEWEST_DRAWN) every bag has all, and the bags differ by the
+    faces they are drawn on.
 
     A bag that does not reach the best single candidate has no say, so weak candidates cannot get in by being drawn
     together. Where the average of the rest does not reach it either, plain greedy selection decides.
@@ -98,40 +104,65 @@ def bagged_selection(
         rounds: most candidates added in a bag, repeats included.
         max_members: most candidates with a weight: of too many, the heaviest and the best single one are selected
             among once more. No limit when omitted.
+        least_share: of the best candidate's macro-F1, that a candidate must reach; 0 leaves none out.
         seed: of the draws.
         counts: [samples], how often each sample counts; once when omitted.
 
     Raises:
-        EnsembleError: shapes disagree, no sample is labelled, or bags, share, rounds or max_members is out of range.
+        EnsembleError: shapes disagree, no sample is labelled, or a number is out of its range.
 
-    Source: Caruana et al., ICML 2004, section 2.3.
+    Source: Caruana et al., ICML 2004, section 2.3; weak candidates left out: Caruana et al., ICDM 2006, section 3.
     """
     if bags < 1 or rounds < 1 or not 0 < share <= 1:
         raise EnsembleError(f"bags and rounds must be 1 or more and share in 0..1, got {bags}, {rounds} and {share}")
+    if not 0 <= least_share <= 1:
+        raise EnsembleError(f"least_share must be in 0..1, got {least_share}")
     if max_members is not None and max_members < 1:
         raise EnsembleError(f"max_members must be 1 or more, got {max_members}")
     scores, truth, repeats = _checked(probs, labels, counts)
-    selection = _bagged(scores, truth, repeats, bags=bags, share=share, rounds=rounds, seed=seed)
+    alone = macro_f1_of_probs(scores, truth, counts=repeats)
+    drawing = _Drawing(bags=bags, share=share, rounds=rounds, seed=seed)
+    selection = _bagged_among(_worthy(alone, least_share), scores, truth, repeats, drawing)
     if max_members is None or np.count_nonzero(selection.weights) <= max_members:
         return selection
-    best = int(macro_f1_of_probs(scores, truth, counts=repeats).argmax())
+    best = int(alone.argmax())
     heaviest = [i for i in np.argsort(-selection.weights, kind="stable").tolist() if i != best]
     kept = np.sort([best, *heaviest[: max_members - 1]])
-    fewer = _bagged(scores[kept], truth, repeats, bags=bags, share=share, rounds=rounds, seed=seed)
-    weights = np.zeros(len(scores))
-    weights[kept] = fewer.weights
-    return Selection(weights=weights, score=fewer.score, best_single=fewer.best_single)
+    return _bagged_among(kept, scores, truth, repeats, drawing)
 
 
-def _bagged(
-    probs: FloatArray, labels: IntArray, counts: IntArray, *, bags: int, share: float, rounds: int, seed: int
+@dataclass(frozen=True)
+class _Drawing:
+    """How bags are drawn; see `bagged_selection`."""
+
+    bags: int
+    share: float
+    rounds: int
+    seed: int
+
+
+def _worthy(alone: FloatArray, least_share: float) -> npt.NDArray[np.intp]:
+    """Candidates whose own macro-F1 is near enough to the best one's."""
+    return np.flatnonzero(alone >= least_share * alone.max())
+
+
+def _bagged_among(
+    kept: npt.NDArray[np.intp], probs: FloatArray, labels: IntArray, counts: IntArray, drawing: _Drawing
 ) -> Selection:
-    generator = np.random.default_rng(seed)
-    n_candidates = len(probs)
-    n_drawn = max(min(n_candidates, FEWEST_DRAWN), round(share * n_candidates))
+    """The bagged selection from some of the candidates; the others have weight 0."""
+    among = _bagged(probs[kept], labels, counts, drawing)
+    weights = np.zeros(len(probs))
+    weights[kept] = among.weights
+    return replace(among, weights=weights, picks=tuple(int(kept[pick]) for pick in among.picks))
+
+
+def _bagged(probs: FloatArray, labels: IntArray, counts: IntArray, drawing: _Drawing) -> Selection:
+    generator = np.random.default_rng(drawing.seed)
+    n_candidates, rounds = len(probs), drawing.rounds
+    n_drawn = max(min(n_candidates, FEWEST_DRAWN), round(drawing.share * n_candidates))
     single = float(macro_f1_of_probs(probs, labels, counts=counts).max())
     kept = []
-    for _ in range(bags):
+    for _ in range(drawing.bags):
         drawn = np.sort(generator.permutation(n_candidates)[:n_drawn])
         if n_drawn == n_candidates:
             chosen = _greedy(probs, labels, _redrawn(counts, generator), rounds=rounds)
@@ -158,7 +189,8 @@ def selection_or_average(
 ) -> Selection:
     """The bagged selection, or the plain average of the candidates where that is at least as good on these faces.
 
-    An average has nothing to overfit with, so it is preferred when selecting gained nothing.
+    An average has nothing to overfit with, so it is preferred when selecting gained nothing. Weak candidates have no
+    part in either.
 
     Args:
         probs: [candidates, samples, classes]; rows over classes sum to 1.
@@ -172,11 +204,14 @@ def selection_or_average(
         EnsembleError: as for `bagged_selection`.
     """
     chosen = bagged_selection(probs, labels, max_members=max_members, seed=seed, counts=counts)
-    n_averaged = int(np.count_nonzero(averageable))
+    scores, truth, repeats = _checked(probs, labels, counts)
+    averaged = np.zeros(len(scores), dtype=bool)
+    averaged[_worthy(macro_f1_of_probs(scores, truth, counts=repeats), LEAST_SHARE)] = True
+    averaged &= averageable
+    n_averaged = int(np.count_nonzero(averaged))
     if not 1 < n_averaged <= max_members:
         return chosen
-    scores, truth, repeats = _checked(probs, labels, counts)
-    weights = averageable / n_averaged
+    weights = averaged / n_averaged
     score = _vote_score(scores, truth, repeats, weights)
     if score < chosen.score - TIE:
         return chosen
@@ -189,69 +224,8 @@ def _redrawn(counts: IntArray, generator: np.random.Generator) -> IntArray:
     return np.asarray(generator.multinomial(n_drawn, counts / n_drawn), dtype=counts.dtype)
 
 
-class _Library:
-    """The candidates, laid out so that all of them are tried at once and only where it can matter."""
-
-    def __init__(self, probs: FloatArray, labels: IntArray, counts: IntArray) -> None:
-        self.planes = np.ascontiguousarray(probs.transpose(2, 1, 0))  # [classes, samples, candidates]
-        self.lowest, self.highest = probs.min(axis=0), probs.max(axis=0)  # [samples, classes]
-        self.of_truth = probs[:, np.arange(len(labels)), labels]  # [candidates, samples]
-        self.labels, self.counts = labels, counts.astype(np.float64)
-        self.first_cells = probs.shape[2] * np.arange(len(probs))  # [candidates]
-        self.n_true = np.bincount(labels, weights=counts, minlength=probs.shape[2])
-
-    def scores_with(self, total: FloatArray) -> FloatArray:
-        """Macro-F1 of the vote after adding each candidate to the sum so far; [candidates].
-
-        A sample whose leading class stays ahead whichever candidate is added is counted once for all of them.
-        """
-        rows = np.arange(len(total))
-        leader = total.argmax(axis=1)
-        rivals = total + self.highest
-        rivals[rows, leader] = -np.inf
-        settled = total[rows, leader] + self.lowest[rows, leader] > rivals.max(axis=1)
-        hits, n_pred = self._count_contested(np.flatnonzero(~settled), total)
-        right = settled & (leader == self.labels)
-        n_classes = total.shape[1]
-        n_pred += np.bincount(leader[settled], self.counts[settled], minlength=n_classes)
-        hits += np.bincount(leader[right], self.counts[right], minlength=n_classes)
-        return macro_f1_of_counts(hits, n_pred, self.n_true)
-
-    def log_losses_with(self, total: FloatArray, candidates: IntArray, *, size: int) -> FloatArray:
-        """Log-loss of the average after adding each of some candidates; [candidates]."""
-        so_far = total[np.arange(len(total)), self.labels]
-        of_truth = (so_far + self.of_truth[candidates]) / size
-        losses = -np.log(np.maximum(of_truth, 1e-12)) @ self.counts
-        return np.asarray(losses / self.counts.sum(), dtype=np.float64)
-
-    def _count_contested(self, contested: IntArray, total: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Right and all predictions per candidate and class, over some samples; each [candidates, classes]."""
-        n_classes, _, n_candidates = self.planes.shape
-        n_cells = n_candidates * n_classes
-        hits, n_pred = np.zeros(n_cells), np.zeros(n_cells)
-        step = max(1, _CHUNK_CELLS // n_candidates)
-        for start in range(0, len(contested), step):
-            rows = contested[start : start + step]
-            cells = self._cells(rows, total[rows])
-            right = cells == self.first_cells + self.labels[rows, None]
-            counts = np.broadcast_to(self.counts[rows, None], cells.shape)
-            n_pred += np.bincount(cells.reshape(-1), counts.reshape(-1), minlength=n_cells)
-            hits += np.bincount(cells[right], counts[right], minlength=n_cells)
-        return hits.reshape(n_candidates, n_classes), n_pred.reshape(n_candidates, n_classes)
-
-    def _cells(self, rows: IntArray, total: FloatArray) -> npt.NDArray[np.int64]:
-        """The predicted class after adding each candidate, as candidate * classes + class; [rows, candidates]."""
-        best = self.planes[0, rows] + total[:, 0, None]
-        cells = np.broadcast_to(self.first_cells, best.shape).copy()
-        for index in range(1, len(self.planes)):
-            value = self.planes[index, rows] + total[:, index, None]
-            np.copyto(cells, self.first_cells + index, where=value > best)
-            np.maximum(best, value, out=best)
-        return cells
-
-
 def _greedy(probs: FloatArray, labels: IntArray, counts: IntArray, *, rounds: int) -> Selection:
-    library = _Library(probs, labels, counts)
+    library = Library(probs, labels, counts)
     total = np.zeros(probs.shape[1:])
     picks: list[int] = []
     trajectory: list[float] = []
@@ -273,9 +247,7 @@ def _greedy(probs: FloatArray, labels: IntArray, counts: IntArray, *, rounds: in
     return Selection(weights, score, single, picks=tuple(picks[:n_kept]), trajectory=tuple(trajectory))
 
 
-def _settle_tie(
-    tied: npt.NDArray[np.intp], picks: list[int], library: _Library, *, total: FloatArray, size: int
-) -> int:
+def _settle_tie(tied: npt.NDArray[np.intp], picks: list[int], library: Library, *, total: FloatArray, size: int) -> int:
     used = tied[np.isin(tied, picks)]
     choices = used if len(used) else tied
     if len(choices) == 1:

@@ -125,7 +125,7 @@ def test_selection_is_the_same_when_repeated(make_pool: MakePool, select: Callab
 
 @each_selection
 def test_selection_counts_a_row_as_often_as_it_was_drawn(make_pool: MakePool, select: Callable[..., Any]) -> None:
-    probs, labels = make_pool(samples=60)
+    probs, labels = make_pool(candidates=30, samples=60)
     counts = np.arange(60) % 4
     repeated = np.repeat(np.arange(60), counts)
 
@@ -170,6 +170,26 @@ def test_bagged_selection_keeps_to_the_number_of_members_and_stays_as_good_as_th
     assert 1 <= np.count_nonzero(selection.weights) <= max_members
     assert selection.weights.sum() == pytest.approx(1)
     assert selection.score >= macro_f1_of_probs(probs, labels).max() - TIE
+
+
+def test_bagged_selection_gives_no_vote_to_a_candidate_that_only_shifts_faces_between_classes() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 300)
+    shy_of_the_last = np.eye(3)[labels] * 0.4 + generator.random((4, 300, 3)) - [0.0, 0.0, 0.6]
+    probs = np.exp(2 * shy_of_the_last)
+    always_last = np.tile([0.2, 0.2, 0.6], (1, 300, 1))
+    candidates = np.concatenate([probs / probs.sum(axis=2, keepdims=True), always_last])
+
+    selection, lenient = bagged_selection(candidates, labels), bagged_selection(candidates, labels, least_share=0)
+
+    assert selection.weights[4] == 0 < lenient.weights[4]
+
+
+def test_bagged_selection_refuses_a_share_that_nobody_reaches(make_pool: MakePool) -> None:
+    probs, labels = make_pool()
+
+    with pytest.raises(EnsembleError, match=r"least_share must be in 0\.\.1, got 1\.1"):
+        bagged_selection(probs, labels, least_share=1.1)
 
 
 def test_bagged_selection_refuses_to_keep_nobody(make_pool: MakePool) -> None:
@@ -228,6 +248,17 @@ def test_average_is_preferred_where_selecting_gains_nothing() -> None:
     probs = np.stack([np.array([[0.9, 0.1], [0.1, 0.9]])[labels]] * 3)
 
     selection = selection_or_average(probs, labels, averageable=np.array([True, True, False]), max_members=3)
+
+    assert selection.weights.tolist() == [0.5, 0.5, 0.0]
+
+
+def test_average_is_taken_without_the_weak() -> None:
+    labels = np.tile([0, 1], 30)
+    right, always_first = np.array([[0.9, 0.1], [0.1, 0.9]])[labels], np.tile([0.6, 0.4], (60, 1))
+
+    selection = selection_or_average(
+        np.stack([right, right, always_first]), labels, averageable=np.ones(3, dtype=bool), max_members=3
+    )
 
     assert selection.weights.tolist() == [0.5, 0.5, 0.0]
 
