@@ -40,6 +40,17 @@ def check_launch(space: SearchSpace, table: FaceTable) -> None:
             check_partner(Path(config.blend.partner).expanduser(), table.info.classes)
 
 
+def check_networks(space: SearchSpace) -> None:
+    """Try backbones and weights files of a space against each other, without a table and without a network.
+
+    Raises:
+        ModelError: timm has no such backbone, or a weights file does not fit; the keys are named.
+    """
+    pairs = {(config.model.backbone, config.model.weights) for config in iter_representatives(space)}
+    for backbone, weights in sorted(pairs):
+        check_weights(backbone=backbone, weights="none" if weights == "hub" else weights)
+
+
 def iter_representatives(space: SearchSpace) -> Iterator[TrialConfig]:
     """The default, the points, and the default with each option of each choice in turn."""
     points = space.initial_points()

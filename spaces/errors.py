@@ -40,6 +40,12 @@ class ModelError(AffectuneError, ValueError):
     """A backbone, a weights file or a saved model can't be used."""
 
 
+class BackboneError(ModelError, ValueError):
+    """A backbone is named that does not exist."""
+
+    exit_code = 2
+
+
 class DeviceError(AffectuneError, RuntimeError):
     """A processor or GPU that was asked for is not there."""
 

@@ -27,8 +27,8 @@ def new_folder(out: Path) -> Iterator[Path]:
         OutputError: `out` already holds something, can't be created, or the disk is full.
     """
     check_new_folder(out)
-    with _disk_errors(out):
-        _make_parent(out)
+    with _disk_errors(out), _places_without_folders(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
     try:
         with _disk_errors(out):
@@ -52,7 +52,8 @@ def new_file(path: Path) -> Iterator[Path]:
     staging = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with _disk_errors(path):
-            _make_parent(path)
+            with _places_without_folders(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
             yield staging
             os.replace(staging, path)
     except BaseException:
@@ -84,9 +85,10 @@ _TOLD_IN_TEXT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What writers that are no Python (safetensors, PyTorch, MLflow's copies) say in errors of their own."""
 
 
-def _make_parent(path: Path) -> None:
+@contextmanager
+def _places_without_folders(path: Path) -> Iterator[None]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
     except FileNotFoundError as error:  # /proc and the like
         raise OutputError(f"no folder can be made there, could not write {path}; choose another place") from error
 

@@ -62,12 +62,15 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Read and check a space; its dimensions, its points and the config of trial 0."""
+    """Read and check a space, its backbones too; its dimensions, its points and the config of trial 0."""
     from spaces.fixing import parse_fixes
     from spaces.loading import load_space
 
     fixes = parse_fixes(args.fix)
     space = load_space(args.space).fix(fixes)
+    from search.prelaunch import check_networks
+
+    check_networks(space)
     if args.json:
         print(json.dumps(_checked_document(space), indent=2))
     else:

@@ -27,8 +27,9 @@ def test_launch_is_refused_when_a_backbone_of_a_choice_is_unknown(face_table: Fa
         "parameters: {model.backbone: {choice: [test_efficientnet, resnet81], default: test_efficientnet}}"
     )
 
-    with pytest.raises(ModelError, match="resnet81"):
+    with pytest.raises(ModelError, match="resnet81") as caught:
         check_launch(space, face_table)
+    assert caught.value.exit_code == 2
 
 
 def test_launch_is_refused_when_a_backbone_does_not_take_images_of_the_size(face_table: FaceTable) -> None:

@@ -150,6 +150,12 @@ def test_error_that_is_a_sentence_already_passes_as_it_is(tmp_path: Path) -> Non
         raise DataError("image must be readable, got No space left on device")
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
 def test_place_where_no_folder_can_be_is_named() -> None:
     with pytest.raises(OutputError, match="no folder can be made there, could not write /proc/none/out"):
         write_text(Path("/proc/none/out"), "x")
+    with (
+        pytest.raises(OutputError, match="no folder can be made there, could not write /proc/none"),
+        new_folder(Path("/proc/none")),
+    ):
+        pass

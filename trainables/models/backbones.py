@@ -13,18 +13,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from spaces.errors import ModelError, near_miss
+from spaces.errors import BackboneError, ModelError, near_miss
 
 HEAD_INIT_STD = 0.01
 """Spread of a new classifier's weights. timm's default gives this family first losses near 5 and slow starts."""
 
 
 def check_backbone(name: str) -> None:
-    """Raise ModelError with the near miss where timm has no such backbone."""
+    """Raise BackboneError with the near miss where timm has no such backbone."""
     architecture = name.split(".")[0]
     if not timm.is_model(architecture):
         hint = near_miss(architecture, timm.list_models())
-        raise ModelError(f"backbone must be a timm model, got {name!r}" + (hint if len(hint) < 200 else ""))
+        raise BackboneError(f"backbone must be a timm model, got {name!r}" + (hint if len(hint) < 200 else ""))
 
 
 def build_network(backbone: str, *, n_classes: int, drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> nn.Module:

@@ -89,6 +89,14 @@ def test_spaces_check_shows_square_brackets_of_a_space_as_they_are(
     assert "for [bold] faces" in capsys.readouterr().out
 
 
+def test_spaces_check_knows_the_backbones(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("fixed: {model.backbone: resnet81}\n")
+
+    with pytest.raises(AffectuneError, match="backbone must be a timm model, got 'resnet81'; did you mean 'resnet18'"):
+        run("check", str(path))
+
+
 @pytest.mark.parametrize("words", [("check", "cor"), ("show", "cor")], ids=["check", "show"])
 def test_spaces_offers_the_near_miss(words: tuple[str, ...]) -> None:
     with pytest.raises(AffectuneError, match=r"got 'cor'; did you mean 'core'$"):
