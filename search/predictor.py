@@ -40,6 +40,7 @@ class Network:
         self.columns = [entry["classes"].index(name) for name in classes]
         self.mean = torch.tensor(entry["mean"], device=device).view(1, -1, 1, 1)
         self.std = torch.tensor(entry["std"], device=device).view(1, -1, 1, 1)
+        self.mirror: bool = entry["mirror"]
         self.module = timm.create_model(entry["backbone"], pretrained=False, num_classes=len(entry["classes"]))
         self.module.load_state_dict(load_file(folder / entry["file"]))
         self.module.eval().to(device).to(memory_format=torch.channels_last)
@@ -54,8 +55,10 @@ class Network:
             size = (self.image_px, self.image_px)
             batch = torch.nn.functional.interpolate(batch, size, mode="bilinear", antialias=True, align_corners=False)
         batch = ((batch - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        logits = self.module(batch)[:, self.columns].double()
-        return np.asarray(torch.softmax(logits, dim=1).cpu().numpy(), dtype=np.float64)
+        logits = self.module(batch)
+        if self.mirror:
+            logits = (logits + self.module(batch.flip(-1))) / 2
+        return np.asarray(torch.softmax(logits[:, self.columns].double(), dim=1).cpu().numpy(), dtype=np.float64)
 
 
 class EnsemblePredictor(PythonModel):

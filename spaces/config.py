@@ -31,6 +31,7 @@ class ModelConfig(Section):
     image_px: int | None = Field(
         default=None, ge=16, le=1024, description="side the network sees, pixels; table's own if empty"
     )
+    mirror: bool = Field(default=True, description="answer with the mean of a face's logits and its mirror image's")
     drop_rate: float = Field(default=0.2, ge=0, lt=1, description="dropout before the classifier")
     drop_path_rate: float = Field(default=0.0, ge=0, lt=1, description="stochastic depth, where the backbone has it")
 

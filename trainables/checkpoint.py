@@ -28,6 +28,7 @@ class NetworkSpec:
         channels: of the decoded image; 1 (grey, repeated to 3 for the network) or 3.
         mean: per channel, of images in 0..1.
         std: per channel, of images in 0..1.
+        mirror: the answer is the mean of the logits of a face and of its mirror image.
     """
 
     backbone: str
@@ -37,6 +38,7 @@ class NetworkSpec:
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    mirror: bool = False
 
 
 def save_network(path: Path, state: Mapping[str, torch.Tensor], spec: NetworkSpec) -> None:

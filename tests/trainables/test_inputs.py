@@ -64,3 +64,13 @@ def test_logits_do_not_depend_on_the_batches_and_the_mode_is_put_back() -> None:
 
     np.testing.assert_allclose(whole, cut, rtol=1e-5)
     assert (whole.shape, whole.dtype, network.training) == ((7, 2), np.float32, True)
+
+
+def test_logits_are_the_mean_of_a_face_and_its_mirror_image_where_the_network_wants_it() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 2, 8), nn.Flatten())
+    faces = draw_faces(5, 1)
+
+    both = predict_logits(network, faces, replace(SPEC, mirror=True))
+
+    one, other = (predict_logits(network, images, SPEC) for images in (faces, faces[:, :, ::-1]))
+    np.testing.assert_allclose(both, (one + other) / 2, rtol=1e-5, atol=1e-6)

@@ -39,6 +39,7 @@ def build_trial_network(config: TrialConfig, info: DatasetInfo) -> tuple[nn.Modu
         channels=info.channels,
         mean=mean,
         std=std,
+        mirror=model.mirror,
     )
     return use_quick_depthwise(network), spec
 

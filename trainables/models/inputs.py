@@ -61,9 +61,12 @@ def predict_logits(
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
-    logits = [
-        network(to_inputs(torch.from_numpy(images[i : i + batch_size].copy()).to(device), spec)).float().cpu()
-        for i in range(0, len(images), batch_size)
-    ]
+    logits = []
+    for i in range(0, len(images), batch_size):
+        inputs = to_inputs(torch.from_numpy(images[i : i + batch_size].copy()).to(device), spec)
+        answer = network(inputs).float()
+        if spec.mirror:
+            answer = (answer + network(inputs.flip(-1)).float()) / 2
+        logits.append(answer.cpu())
     network.train(was_training)
     return torch.cat(logits).numpy()
