@@ -1,6 +1,6 @@
 """The model card says what a score is worth."""
 
-from search.model_card import choice_section
+from search.model_card import choice_section, full_card
 
 
 def test_choice_section_puts_the_honest_estimate_before_the_score_that_chose() -> None:
@@ -21,3 +21,13 @@ def test_choice_section_leaves_unknown_scores_open() -> None:
 
     assert "| uniform average | - | - | 0.400 |" in card
     assert "best trial" not in card
+
+
+def test_card_says_how_a_network_is_fed() -> None:
+    network = {"file": "00.safetensors", "backbone": "resnet18", "weight": 0.5, "table_px": 48, "channels": 1}
+    networks = [{**network, "image_px": 48, "mirror": True}, {**network, "image_px": 64, "mirror": False}]
+
+    card = full_card("Chosen.", classes=("anger", "joy"), networks=networks)
+
+    assert "| 00.safetensors | resnet18 | 0.500 | 48 px, grey, seen at 48 px, with their mirror images |" in card
+    assert "| 48 px, grey, seen at 64 px |" in card

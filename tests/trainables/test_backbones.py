@@ -87,6 +87,16 @@ def test_normalisation_is_the_tables_own_without_weights_and_the_backbones_with(
     assert backbone.mean == forced.mean == timm.get_pretrained_cfg("test_efficientnet").mean
 
 
+def test_network_looks_at_mirror_images_unless_it_is_told_not_to(
+    toy_table: FaceTable, make_config: Callable[..., TrialConfig]
+) -> None:
+    both, one = (
+        build_trial_network(make_config(settings), toy_table.info)[1] for settings in ({}, {"model.mirror": False})
+    )
+
+    assert (both.mirror, one.mirror) == (True, False)
+
+
 @pytest.fixture(scope="module")
 def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of `test_efficientnet` with timm's keys and a classifier of 1000 classes."""

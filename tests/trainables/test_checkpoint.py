@@ -1,6 +1,7 @@
 """Saved networks come back whole with what feeds them, and what is none gets a sentence."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,13 @@ def test_network_comes_back_in_eval_mode_with_its_spec(saved: tuple[Path, torch.
     assert not loaded.training
     faces = torch.rand(2, 3, 32, 32)
     torch.testing.assert_close(loaded(faces), network.eval()(faces))
+
+
+def test_network_that_was_saved_before_mirror_images_counted_comes_back_without(tmp_path: Path) -> None:
+    old = {name: value for name, value in asdict(SPEC).items() if name != "mirror"}
+    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={"affectune": json.dumps(old)})
+
+    assert load_spec(tmp_path / "w.safetensors") == replace(SPEC, mirror=False)
 
 
 def test_network_is_refused_when_the_file_is_missing(tmp_path: Path) -> None:
