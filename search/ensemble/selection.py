@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from search.ensemble.blending import soft_vote
-from search.ensemble.library import Library
 from search.ensemble.macro_f1 import FloatArray, IntArray, check_probs, macro_f1_of_probs
+from search.ensemble.pool import CandidatePool
 from spaces.errors import EnsembleError
 
 TIE = 1e-12
@@ -225,17 +225,17 @@ def _redrawn(counts: IntArray, generator: np.random.Generator) -> IntArray:
 
 
 def _greedy(probs: FloatArray, labels: IntArray, counts: IntArray, *, rounds: int) -> Selection:
-    library = Library(probs, labels, counts)
+    pool = CandidatePool(probs, labels, counts)
     total = np.zeros(probs.shape[1:])
     picks: list[int] = []
     trajectory: list[float] = []
     single = 0.0
     for size in range(1, rounds + 1):
-        scores = library.scores_with(total)
+        scores = pool.scores_with(total)
         if size == 1:
             single = float(scores.max())
         tied = np.flatnonzero(scores > scores.max() - TIE)
-        pick = _settle_tie(tied, picks, library, total=total, size=size)
+        pick = _settle_tie(tied, picks, pool, total=total, size=size)
         picks.append(pick)
         trajectory.append(float(scores[pick]))
         total += probs[pick]
@@ -247,12 +247,14 @@ def _greedy(probs: FloatArray, labels: IntArray, counts: IntArray, *, rounds: in
     return Selection(weights, score, single, picks=tuple(picks[:n_kept]), trajectory=tuple(trajectory))
 
 
-def _settle_tie(tied: npt.NDArray[np.intp], picks: list[int], library: Library, *, total: FloatArray, size: int) -> int:
+def _settle_tie(
+    tied: npt.NDArray[np.intp], picks: list[int], pool: CandidatePool, *, total: FloatArray, size: int
+) -> int:
     used = tied[np.isin(tied, picks)]
     choices = used if len(used) else tied
     if len(choices) == 1:
         return int(choices[0])
-    return int(choices[library.log_losses_with(total, choices, size=size).argmin()])
+    return int(choices[pool.log_losses_with(total, choices, size=size).argmin()])
 
 
 def _vote_score(probs: FloatArray, labels: IntArray, counts: IntArray, weights: FloatArray) -> float:

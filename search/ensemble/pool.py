@@ -8,7 +8,7 @@ from search.ensemble.macro_f1 import FloatArray, IntArray, macro_f1_of_counts
 _CHUNK_CELLS = 1 << 16
 
 
-class Library:
+class CandidatePool:
     """Candidates and truth; every question is answered for all candidates at once, and only where it can matter.
 
     Args:
