@@ -41,7 +41,7 @@ def check_launch(space: SearchSpace, table: FaceTable) -> None:
 
 
 def check_networks(space: SearchSpace) -> None:
-    """Try backbones and weights files of a space against each other, without a table and without a network.
+    """Try backbones and weights files of a space against each other, without a table; nothing is fetched.
 
     Raises:
         ModelError: timm has no such backbone, or a weights file does not fit; the keys are named.

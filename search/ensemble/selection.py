@@ -111,7 +111,7 @@ def bagged_selection(
     Raises:
         EnsembleError: shapes disagree, no sample is labelled, or a number is out of its range.
 
-    Source: Caruana et al., ICML 2004, section 2.3; weak candidates left out: Caruana et al., ICDM 2006, section 3.
+    Source: Caruana et al., ICML 2004, section 2.3; leaving the weak out: Caruana et al., ICDM 2006 (by rank there).
     """
     if bags < 1 or rounds < 1 or not 0 < share <= 1:
         raise EnsembleError(f"bags and rounds must be 1 or more and share in 0..1, got {bags}, {rounds} and {share}")
