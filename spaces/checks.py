@@ -14,6 +14,9 @@ Parameters = Sequence[Parameter]
 
 FILE_SETTINGS: dict[str, frozenset[str]] = {
     "model.weights": frozenset({"none", "hub"}),
+    "model.start": frozenset({"none"}),
+    "branches.appearance_weights": frozenset({"none", "hub"}),
+    "hand.weights": frozenset({"none", "hub"}),
     "blend.partner": frozenset({"none", "head"}),
 }
 """Settings that may name a file, and the words that are no file."""

@@ -94,9 +94,7 @@ def check_setting(name: str, value: Any, *, where: str = "") -> Value:
     Raises:
         ConfigError: the name is unknown, or the value is out of the setting's range.
     """
-    # One epoch of each kind, so that rules between settings (checked on whole configs) do not speak here.
-    settings = {"train.epochs": 1, "train.head_epochs": 1, name: value}
-    checked = TrialConfig.from_flat(settings, where=where).to_flat()[name]
+    checked = TrialConfig.from_flat({name: value}, where=where, alone=True).to_flat()[name]
     if isinstance(value, bool) and not isinstance(checked, bool):
         raise ConfigError(f"{name} must be no truth value, got {value!r}" + (f": {where}" if where else ""))
     return checked

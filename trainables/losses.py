@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from spaces.config import LossConfig
 from spaces.errors import ConfigError
+from spaces.training_sections import LossConfig
 
 
 def class_weights(counts: npt.NDArray[np.int64], config: LossConfig) -> npt.NDArray[np.float64]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from spaces.config import LrScheduleConfig, OptimiserConfig
+from spaces.training_sections import LrScheduleConfig, OptimiserConfig
 from trainables.models.backbones import head_layers
 
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}

@@ -49,7 +49,10 @@ def test_config_replaces_settings_in_a_copy() -> None:
         ({"optimiser.lr": float("nan")}, "optimiser.lr: input should be"),
         ({"train.batch_size": 1}, "train.batch_size: input should be greater than or equal to 2, got 1: s.yaml"),
         ({"train.epochs": 1.5}, "train.epochs: input should be a valid integer"),
-        ({"optimiser.name": "sgd"}, "optimiser.name: input should be 'adam' or 'adamw', got 'sgd': s.yaml"),
+        (
+            {"optimiser.name": "rmsprop"},
+            "optimiser.name: input should be 'adam', 'adamw' or 'sgd', got 'rmsprop': s.yaml",
+        ),
         ({"loss.class_weights": [1, -1]}, "class_weights must be non-negative with a positive sum, got [1.0, -1.0]"),
         ({"loss.class_weights": [0, 0]}, "class_weights must be non-negative with a positive sum, got [0.0, 0.0]"),
         ({"loss.class_weights": []}, "class_weights must be non-negative with a positive sum, got []"),

@@ -67,7 +67,7 @@ def sentence_of(text: str) -> str:
         ),
         (
             "  optimiser.name: {choice: [adam, adamx], default: adam}",
-            "optimiser.name: input should be 'adam' or 'adamw', got 'adamx': parameter 'optimiser.name' in s.yaml",
+            "optimiser.name: input should be 'adam', 'adamw' or 'sgd', got 'adamx': parameter 'optimiser.name' in s.yaml",
         ),
         (
             "  b: {choice: {x: {train.epochs: -1}}, default: x}",
@@ -75,7 +75,7 @@ def sentence_of(text: str) -> str:
         ),
         (
             "  model.size: {choice: {x: {train.epochs: 1}}, default: x}",
-            "setting 'model.size' is unknown: s.yaml; did you mean 'model.image_px'",
+            "setting 'model.size' is unknown: s.yaml; did you mean 'model.start'",
         ),
         (
             "  train.epochs: {choice: {x: {train.epochs: 1}}, default: x}",

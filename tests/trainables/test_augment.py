@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spaces.config import AugmentConfig
+from spaces.training_sections import AugmentConfig
 from trainables.data.augment import Augmenter
 
 OFF = {"flip_p": 0, "affine_p": 0, "light_p": 0, "erase_p": 0}

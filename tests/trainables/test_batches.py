@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spaces.config import AugmentConfig
+from spaces.training_sections import AugmentConfig
 from trainables.data.augment import Augmenter
 from trainables.data.batches import EpochBatches, iter_batches
 from trainables.data.table import FaceTable

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from spaces.config import LossConfig
 from spaces.errors import ConfigError
+from spaces.training_sections import LossConfig
 from trainables.losses import SmoothedCrossEntropy, class_weights
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from spaces.config import LrScheduleConfig, OptimiserConfig
+from spaces.training_sections import LrScheduleConfig, OptimiserConfig
 from trainables.models.backbones import build_network, head_layers
 from trainables.optimisers import build_head_optimiser, build_optimiser, lr_factor, set_learning_rate
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spaces.config import AugmentConfig
+from spaces.training_sections import AugmentConfig
 
 Image = npt.NDArray[np.uint8]
 
