@@ -66,8 +66,8 @@ def sentence_of(text: str) -> str:
             "options of a choice must differ, got 1.0 twice: parameter 'data.subsample_ratio' in s.yaml",
         ),
         (
-            "  optimiser.name: {choice: [adam, adamx], default: adam}",
-            "optimiser.name: input should be 'adam', 'adamw' or 'sgd', got 'adamx': parameter 'optimiser.name' in s.yaml",
+            "  optimiser.name: {choice: [adam, ada], default: adam}",
+            "optimiser.name: input should be 'adam', 'adamw' or 'sgd', got 'ada': parameter 'optimiser.name' in s.yaml",
         ),
         (
             "  b: {choice: {x: {train.epochs: -1}}, default: x}",
