@@ -1,14 +1,13 @@
 """`affectune data`: make face tables from faces there are, or from generated ones, and look at them."""
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.commands.options import at_least
+from search.commands import data_tables
+from search.commands.data_output import answer, progress
+from search.commands.options import at_least, class_names
 
 if TYPE_CHECKING:
     from trainables.data.table import FaceTable
@@ -27,11 +26,12 @@ without a source is cut from train, stratified by class and never through a subj
 
 def register(subparsers: Any) -> None:
     """Add `data` with its commands."""
-    data = subparsers.add_parser("data", help="make and look at face tables: ingest, show, synth")
+    data = subparsers.add_parser("data", help="make and look at face tables: ingest, show, synth, merge, upscale")
     commands = data.add_subparsers(title="commands", metavar="COMMAND", dest="data_command")
     _add_ingest(commands)
     _add_show(commands)
     _add_synth(commands)
+    data_tables.register(commands)
 
 
 def _add_ingest(commands: Any) -> None:
@@ -45,7 +45,12 @@ def _add_ingest(commands: Any) -> None:
     ingest.add_argument("--valid", metavar="SRC", type=Path, help="faces to choose with (default: cut from train)")
     ingest.add_argument("--test", metavar="SRC", type=Path, help="faces to judge with (default: cut from train)")
     ingest.add_argument("--out", metavar="DATA", type=Path, required=True, help="new folder for the table")
-    ingest.add_argument("--classes", metavar="a,b,c", help="keep these, in this order (default: all, sorted)")
+    ingest.add_argument(
+        "--classes",
+        metavar="a,b,c",
+        type=class_names,
+        help="keep these, in this order; or an order's name, such as lsd6 (default: all, sorted)",
+    )
     ingest.add_argument(
         "--image-px", metavar="P", type=int, help="side of the stored images (default: the commonest, at most 224)"
     )
@@ -109,7 +114,7 @@ def run_ingest(args: argparse.Namespace) -> int:
         valid=args.valid,
         test=args.test,
         out=args.out,
-        classes=tuple(name.strip() for name in args.classes.split(",")) if args.classes is not None else None,
+        classes=tuple(args.classes) if args.classes is not None else None,
         image_px=args.image_px,
         channels=args.channels,
         columns=ColumnNames(**{kind: getattr(args, f"{kind}_column") for kind in _COLUMNS}),
@@ -119,9 +124,9 @@ def run_ingest(args: argparse.Namespace) -> int:
         seed=args.seed,
         workers=args.workers,
     )
-    with _progress("decoding", quiet=args.json) as report:
+    with progress("decoding", then="cleaning and writing", quiet=args.json) as report:
         table = ingest(request, report=report)
-    _answer(table, as_json=args.json)
+    answer(table, as_json=args.json)
     return 0
 
 
@@ -132,7 +137,7 @@ def run_show(args: argparse.Namespace) -> int:
     table = open_table(args.data)
     if args.sheet is not None:
         _write_sheet(table, args)
-    _answer(table, as_json=args.json)
+    answer(table, as_json=args.json)
     if args.json:
         return 0
     if args.sheet is not None:
@@ -159,19 +164,8 @@ def run_synth(args: argparse.Namespace) -> int:
         seed=args.seed,
         progress=not args.json,
     )
-    _answer(table, as_json=args.json)
+    answer(table, as_json=args.json)
     return 0
-
-
-def _answer(table: "FaceTable", *, as_json: bool) -> None:
-    from rich.console import Console
-
-    from search.data_page import print_table, to_document
-
-    if as_json:
-        print(json.dumps(to_document(table), indent=2))
-    else:
-        print_table(table, Console(highlight=False))
 
 
 def _write_sheet(table: "FaceTable", args: argparse.Namespace) -> None:
@@ -188,34 +182,3 @@ def _write_sheet(table: "FaceTable", args: argparse.Namespace) -> None:
     sheet = draw_sheet(table.split(args.split), table.info.classes, per_class=args.per_class)
     with new_file(args.sheet) as staging:
         sheet.save(staging, format=kind)
-
-
-@contextmanager
-def _progress(title: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar with its rate on a terminal's stderr; elsewhere a line at the end; nothing at all when quiet."""
-    if quiet:
-        yield lambda done, total: None
-        return
-    import time
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True, highlight=False)
-    begin = time.monotonic()
-    decoded = ""
-    rate = TextColumn("{task.fields[rate]:,.0f}/s")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None, rate=0.0)
-
-        def report(done: int, total: int) -> None:
-            nonlocal decoded
-            rate = done / max(time.monotonic() - begin, 1e-9)
-            bar.update(task, completed=done, total=total, rate=rate)
-            if done == total:
-                decoded = f"{title}: {total:,} images, {rate:,.0f}/s"
-                bar.update(task, description="cleaning and writing")
-
-        yield report
-    console.print(decoded)

@@ -46,14 +46,26 @@ def not_negative(text: str) -> float:
 
 
 def class_names(text: str) -> list[str]:
-    """Names between commas, each once."""
+    """Names between commas, each once; or those of a named order such as lsd6."""
     names = [name.strip() for name in text.split(",")]
+    if len(names) == 1 and names[0]:
+        return _names_of_order(names[0])
     if "" in names:
         raise argparse.ArgumentTypeError(f"must be names between commas, got {text!r}")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise argparse.ArgumentTypeError(f"must name each class once, got {twice[0]!r} twice")
     return names
+
+
+def _names_of_order(name: str) -> list[str]:
+    from spaces.errors import near_miss
+    from trainables.data.label_orders import LABEL_ORDERS, order_of
+
+    if name.casefold() not in LABEL_ORDERS:
+        rule = "must be names between commas, or an order of classes by its name"
+        raise argparse.ArgumentTypeError(f"{rule}, got {name!r}{near_miss(name, LABEL_ORDERS)}")
+    return list(order_of(name))
 
 
 def add_storage(parser: argparse.ArgumentParser) -> None:

@@ -57,7 +57,7 @@ def test_ingest_prints_one_document_when_asked_for_json(
         (["--train", "FACES", "--classes", "jay,fear"], 1, "did you mean 'joy'"),
         (["--train", "FACES", "--image-px", "4"], 2, "affectune: --image-px must be within 16..1024, got 4"),
         (["--train", "FACES", "--on-bad", "ignore"], 2, "'ignore' is unknown"),
-        (["--train", "FACES", "--classes", "joy,joy"], 2, "--classes must name each class once, got 'joy' twice"),
+        (["--train", "FACES", "--classes", "joy,joy"], 2, "--classes: must name each class once, got 'joy' twice"),
         (["--train", "FACES", "--seed", "-1"], 2, "argument --seed: must be at least 0, got -1"),
         (["--train", "FACES", "--image-px", "big"], 2, "argument --image-px: must be a whole number, got 'big'"),
         (["--train", "x" * 300], 1, "affectune: the name is too long: xxx"),

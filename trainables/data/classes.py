@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 from spaces.errors import DataError, UsageError, near_miss
 from trainables.data.labels import NOT_LABELLED
 
+MISSPELT: Mapping[str, str] = {"angere": "anger", "angrer": "anger"}
+"""Folder names of published data sets that are a misspelt class; reading one is worth a warning."""
+
 ALIASES: Mapping[str, str] = {
+    **MISSPELT,
     "angry": "anger",
     "disgusted": "disgust",
     "fearful": "fear",
@@ -31,6 +35,11 @@ _CODE = re.compile(r"-?\d+(\.0+)?")
 def class_key(name: str) -> str:
     """The form in which class names are compared."""
     return name.strip().casefold()
+
+
+def usual_word(name: str) -> str:
+    """The key of the class that a name means, where every other word for a usual class counts as that class."""
+    return ALIASES.get(class_key(name), class_key(name))
 
 
 def choose_classes(labels: Sequence[str | None], *, wanted: Sequence[str] | None, where: str) -> tuple[str, ...]:
@@ -120,6 +129,15 @@ def likely_same(names: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs of classes that are probably one, such as `sad` and `sadness`."""
     keys = {class_key(name) for name in names}
     return sorted((alias, name) for alias, name in ALIASES.items() if alias in keys and name in keys)
+
+
+def note_misspelt(labels: Sequence[str | None], *, classes: Sequence[str], notes: list[str]) -> None:
+    """Say which labels were taken for a class that they misspell."""
+    keys = {class_key(name) for name in classes}
+    for label in sorted({label for label in labels if label is not None}):
+        meant = MISSPELT.get(class_key(label))
+        if meant in keys and class_key(label) not in keys:
+            notes.append(f"warning: label {label!r} is misspelt and counts as {meant!r}")
 
 
 def class_near_miss(name: str, known: Sequence[str]) -> str:

@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaces.errors import DataError
-from trainables.data.classes import LEFT_OUT, choose_classes, class_key, index_labels, is_coded, likely_same, name_codes
+from trainables.data.classes import (
+    LEFT_OUT,
+    choose_classes,
+    class_key,
+    index_labels,
+    is_coded,
+    likely_same,
+    name_codes,
+    note_misspelt,
+)
 from trainables.data.labels import LABEL_COLUMNS
 from trainables.data.source import Source
 from trainables.data.table import SPLITS, SplitName
@@ -95,7 +104,8 @@ def gather_rows(
     ]
     if wanted is None and is_coded(classes):
         notes.append("labels are numbers, which now name the classes; --classes gives them names, in their order")
-    rows = _join(parts)
+    note_misspelt([label for given in labels.values() for label in given], classes=classes, notes=notes)
+    rows = join_rows(parts)
     return rows.where(rows.expression != LEFT_OUT), classes
 
 
@@ -107,6 +117,25 @@ def check_class_counts(rows: Rows, classes: Sequence[str], *, n_cut: int, where:
         if count < needed:
             why = f", as {n_cut} {'split is' if n_cut == 1 else 'splits are'} cut from them" if n_cut else ""
             raise DataError(f"class {name!r} must have at least {needed} training faces{why}, got {count}: {where}")
+
+
+def join_rows(parts: Sequence[Rows]) -> Rows:
+    """The faces of several parts, in their order; an optional label that a part has none of is not known there."""
+    names = [name for name in LABEL_COLUMNS if any(name in part.extras for part in parts)]
+    extras = {
+        name: np.concatenate([part.extras.get(name, LABEL_COLUMNS[name].empty(len(part))) for part in parts])
+        for name in names
+    }
+    return Rows(
+        sample_ids=np.concatenate([part.sample_ids for part in parts]),
+        expression=np.concatenate([part.expression for part in parts]),
+        subjects=np.concatenate([part.subjects for part in parts]),
+        split=np.concatenate([part.split for part in parts]),
+        source=np.concatenate([part.source for part in parts]),
+        source_row=np.concatenate([part.source_row for part in parts]),
+        stored=np.concatenate([part.stored for part in parts]),
+        extras=extras,
+    )
 
 
 def _is_train(source: Source) -> list[bool]:
@@ -127,24 +156,6 @@ def _to_rows(source: Source, name: SplitName, index: int, expression: NDArray[np
         np.arange(n),
         np.full(n, -1),
         dict(source.extras),
-    )
-
-
-def _join(parts: Sequence[Rows]) -> Rows:
-    names = [name for name in LABEL_COLUMNS if any(name in part.extras for part in parts)]
-    extras = {
-        name: np.concatenate([part.extras.get(name, LABEL_COLUMNS[name].empty(len(part))) for part in parts])
-        for name in names
-    }
-    return Rows(
-        sample_ids=np.concatenate([part.sample_ids for part in parts]),
-        expression=np.concatenate([part.expression for part in parts]),
-        subjects=np.concatenate([part.subjects for part in parts]),
-        split=np.concatenate([part.split for part in parts]),
-        source=np.concatenate([part.source for part in parts]),
-        source_row=np.concatenate([part.source_row for part in parts]),
-        stored=np.concatenate([part.stored for part in parts]),
-        extras=extras,
     )
 
 
