@@ -8,7 +8,15 @@ import numpy.typing as npt
 IntArray = npt.NDArray[np.integer[Any]]
 FloatArray = npt.NDArray[np.float64]
 
-METRIC_MODES = {"valid/macro_f1": "max", "best/macro_f1": "max", "train/loss": "min", "valid/loss": "min"}
+METRIC_MODES = {
+    "valid/macro_f1": "max",
+    "best/macro_f1": "max",
+    "valid/p_va": "max",
+    "valid/p_au": "max",
+    "valid/p_mtl": "max",
+    "train/loss": "min",
+    "valid/loss": "min",
+}
 """Every metric that something may be chosen by, and which way is better."""
 
 
