@@ -13,7 +13,6 @@ from spaces.errors import DataError, EnsembleError
 from trainables.checkpoint import load_network
 from trainables.data.table import Split
 from trainables.models.inputs import predict_logits
-from trainables.models.partner import map_classes
 from trainables.scores import Scores, load_scores, softmax
 from trainables.trainer import HEAD_FILE, SCORES_FILE, WEIGHTS_FILE
 
@@ -60,14 +59,20 @@ class Candidate:
         ]
         return [voter for voter in voters if voter.weight > 0]
 
+    @property
+    def blend_space(self) -> Literal["probs", "logits"]:
+        """What of its networks is mixed."""
+        return "logits" if self.config.get("blend.space") == "logits" else "probs"
+
     def probs_on(self, split: Split) -> FloatArray:
         """Its probabilities for other faces than the stored ones, [samples, classes of its scores]."""
-        total = np.zeros((split.n_rows, len(self.scores.classes)))
+        mixed = np.zeros((split.n_rows, len(self.scores.classes)))
         for voter in self.voters:
             network, spec = load_network(voter.path)
-            probs = softmax(predict_logits(network, split.images, spec))
-            total += voter.weight * map_classes(probs, known=spec.classes, wanted=self.scores.classes)
-        return total
+            known = list(spec.classes)
+            logits = predict_logits(network, split.images, spec)[:, [known.index(name) for name in self.scores.classes]]
+            mixed += voter.weight * (logits if self.blend_space == "logits" else softmax(logits))
+        return softmax(mixed) if self.blend_space == "logits" else mixed
 
 
 def trial_candidates(folder: SearchFolder, records: Sequence[TrialRecord]) -> list[Candidate]:

@@ -21,11 +21,14 @@ from search.model_card import full_card
 from search.tracking_server import check_server, default_artifact_root, sqlite_path
 from spaces.errors import EnsembleError, ModelError, TrackingError
 from trainables.checkpoint import NetworkSpec, load_spec
+from trainables.models import architectures
 from trainables.outputs import new_folder
 
-MEMBERS_FORMAT = 1
+MEMBERS_FORMAT = 2
 CARD_FILE = "MODEL_CARD.md"
 PREDICTOR_FILE = Path(__file__).with_name("predictor.py")
+CODE_DIR = Path(architectures.__file__).parent
+"""The networks' own code, which travels with their weights."""
 
 _REQUIREMENTS = ("mlflow", "torch", "torchvision", "timm", "pillow", "safetensors", "numpy", "pandas")
 
@@ -39,12 +42,14 @@ class ArtifactNetwork:
         weight: share of the vote; the member's weight times its blending share. All of an ensemble's sum to 1.
         member: the trial or bag it comes from, such as `t0007` or `b003`.
         role: what it is within the member.
+        space: whether a member's networks are mixed by their probabilities or by their logits.
     """
 
     path: Path
     weight: float
     member: str
     role: Literal["fine_tuned", "partner"]
+    space: Literal["probs", "logits"] = "probs"
 
 
 def write_artifact(
@@ -76,6 +81,7 @@ def write_artifact(
     with new_folder(out) as staging, tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as scratch:
         content = Path(scratch) / "ensemble"
         content.mkdir()
+        _store_code(content / "architectures")
         entries = _store_networks(content, [n for n in networks if n.weight > 0], classes=classes)
         members = {
             "format": MEMBERS_FORMAT,
@@ -161,8 +167,16 @@ def _store_networks(
             entries[digest] = {"file": file, "weight": 0.0, "votes": [], **asdict(spec)}
         entry = entries[digest]
         entry["weight"] += network.weight
-        entry["votes"].append({"member": network.member, "role": network.role, "weight": network.weight})
+        entry["votes"].append(
+            {"member": network.member, "role": network.role, "weight": network.weight, "space": network.space}
+        )
     return list(entries.values())
+
+
+def _store_code(folder: Path) -> None:
+    folder.mkdir()
+    for file in sorted(CODE_DIR.glob("*.py")):
+        shutil.copyfile(file, folder / file.name)
 
 
 def _check_classes(spec: NetworkSpec, classes: Sequence[str], path: Path) -> None:

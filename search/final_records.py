@@ -54,6 +54,7 @@ def ensemble_document(
             {
                 "member": key,
                 "weight": weight,
+                "space": by_key[key].blend_space,
                 "networks": [
                     {"path": _relative(v.path, folder), "weight": v.weight, "role": v.role} for v in by_key[key].voters
                 ],

@@ -34,6 +34,7 @@ def export_search(folder: SearchFolder, out: Path, *, register: str | None = Non
             weight=member["weight"] * network["weight"],
             member=member["member"],
             role=network["role"],
+            space=member.get("space", "probs"),
         )
         for member in ensemble["members"]
         for network in member["networks"]

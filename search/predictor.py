@@ -5,8 +5,12 @@ The decoding repeats `trainables/data/decode.py`; a test holds the two equal.
 """
 
 import base64
+import hashlib
+import importlib
+import importlib.util
 import io
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,6 @@ import mlflow
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import timm
 import torch
 from mlflow.pyfunc.model import PythonModel
 from PIL import Image, ImageOps
@@ -30,23 +33,34 @@ DecodedAs = tuple[int, int]
 
 
 class Network:
-    """One network of the ensemble, with what it needs to see a face as it did in training."""
+    """One network of the ensemble, with what it needs to see a face as it did in training.
 
-    def __init__(self, folder: Path, entry: dict[str, Any], classes: list[str], device: torch.device) -> None:
-        self.weight = float(entry["weight"])
+    Attributes:
+        votes: whose votes it gives: `member`, `weight`, and `space`, whether a member's networks are mixed by their
+            probabilities or by their logits.
+    """
+
+    def __init__(self, folder: Path, entry: dict[str, Any], classes: list[str], code: Any) -> None:
+        self.votes: list[dict[str, Any]] = entry["votes"]
         self.decoded_as: DecodedAs = (entry["table_px"], entry["channels"])
         self.image_px: int = entry["image_px"]
-        self.device = device
-        self.columns = [entry["classes"].index(name) for name in classes]
-        self.mean = torch.tensor(entry["mean"], device=device).view(1, -1, 1, 1)
-        self.std = torch.tensor(entry["std"], device=device).view(1, -1, 1, 1)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.own_classes: tuple[str, ...] = tuple(entry["classes"])
+        self.columns = [self.own_classes.index(name) for name in classes]
+        self.mean = torch.tensor(entry["mean"], device=self.device).view(1, -1, 1, 1)
+        self.std = torch.tensor(entry["std"], device=self.device).view(1, -1, 1, 1)
         self.mirror: bool = entry["mirror"]
-        self.module = timm.create_model(entry["backbone"], pretrained=False, num_classes=len(entry["classes"]))
+        self.code = code
+        rule = entry["hand_rule"]
+        self.hand_rule = code.answers.HandRuleByName(**rule) if rule else None
+        self.module = code.network.ExpressionNetwork(
+            entry["backbone"], n_classes=len(self.own_classes), design=code.design.Design(**entry["design"])
+        )
         self.module.load_state_dict(load_file(folder / entry["file"]))
-        self.module.eval().to(device).to(memory_format=torch.channels_last)
+        self.module.eval().to(self.device).to(memory_format=torch.channels_last)
 
-    def probs(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """Class probabilities of decoded faces, [batch, px, px, channels] to [batch, classes of the ensemble]."""
+    def logits(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Logits of decoded faces, [batch, px, px, channels] to [batch, classes of the ensemble]."""
         batch = torch.from_numpy(np.array(faces)).to(self.device)
         batch = batch.permute(0, 3, 1, 2).float() / 255  # [batch, channels, px, px]
         if batch.shape[1] == 1:
@@ -55,10 +69,9 @@ class Network:
             size = (self.image_px, self.image_px)
             batch = torch.nn.functional.interpolate(batch, size, mode="bilinear", antialias=True, align_corners=False)
         batch = ((batch - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        logits = self.module(batch)
-        if self.mirror:
-            logits = (logits + self.module(batch.flip(-1))) / 2
-        return np.asarray(torch.softmax(logits[:, self.columns].double(), dim=1).cpu().numpy(), dtype=np.float64)
+        outputs = self.code.answers.answer(self.module, batch, mirror=self.mirror)
+        logits = self.code.answers.decide(outputs, self.hand_rule, self.own_classes)
+        return np.asarray(logits[:, self.columns].double().cpu().numpy(), dtype=np.float64)
 
 
 class EnsemblePredictor(PythonModel):
@@ -66,7 +79,7 @@ class EnsemblePredictor(PythonModel):
 
     Attributes:
         classes: names, in the order of the probabilities.
-        networks: the voters; their weights sum to 1.
+        networks: the voters; the weights of all their votes sum to 1.
     """
 
     classes: list[str]
@@ -76,9 +89,9 @@ class EnsemblePredictor(PythonModel):
         """Read members.json and the weights beside it."""
         folder = Path(context.artifacts["ensemble"])
         members = json.loads((folder / "members.json").read_text(encoding="utf-8"))
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        code = _load_code(folder / "architectures")
         self.classes = members["classes"]
-        self.networks = [Network(folder, entry, self.classes, device) for entry in members["networks"]]
+        self.networks = [Network(folder, entry, self.classes, code) for entry in members["networks"]]
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Name the expression in each image.
@@ -119,12 +132,56 @@ class EnsemblePredictor(PythonModel):
             yield self._vote({size: np.stack([_to_array(image, size) for image in opened]) for size in self._sizes()})
 
     def _vote(self, faces: dict[DecodedAs, npt.NDArray[np.uint8]]) -> npt.NDArray[np.float64]:
-        with torch.inference_mode():
-            votes = [network.weight * network.probs(faces[network.decoded_as]) for network in self.networks]
-        return np.asarray(np.sum(votes, axis=0), dtype=np.float64)
+        total: npt.NDArray[np.float64] | float = 0.0
+        mixed: dict[str, tuple[float, Any]] = {}  # members whose logits are mixed, to their weight and weighted logits
+        for network in self.networks:
+            with torch.inference_mode():
+                logits = network.logits(faces[network.decoded_as])
+            for vote in network.votes:
+                if vote["space"] == "probs":
+                    total = total + vote["weight"] * _softmax(logits)
+                else:
+                    weight, so_far = mixed.get(vote["member"], (0.0, 0.0))
+                    mixed[vote["member"]] = (weight + vote["weight"], so_far + vote["weight"] * logits)
+        for weight, weighted in mixed.values():
+            total = total + weight * _softmax(weighted / weight)
+        return np.asarray(total, dtype=np.float64)
 
     def _sizes(self) -> set[DecodedAs]:
         return {network.decoded_as for network in self.networks}
+
+
+class _Code:
+    """The modules of the networks' code."""
+
+    def __init__(self, name: str) -> None:
+        self.answers, self.design, self.network = (
+            importlib.import_module(f"{name}.{module}") for module in ("answers", "design", "network")
+        )
+
+
+def _load_code(folder: Path) -> _Code:
+    """The networks' code, which travels beside their weights, under a name that no installed package has."""
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(folder.glob("*.py")))).hexdigest()
+    name = f"affectune_networks_{digest[:16]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        if spec is None or spec.loader is None:
+            raise ValueError(f"the networks' code must stand beside their weights, got none: {folder}")
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # a model's folder stays as it was exported
+    try:
+        return _Code(name)
+    finally:
+        sys.dont_write_bytecode = writes
+
+
+def _softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
 def _images_of(model_input: Any) -> tuple[list[Any], Any]:

@@ -10,32 +10,44 @@ from spaces.config import TrialConfig
 from spaces.domains import Choice
 from spaces.errors import DataError, SearchError
 from spaces.space import SearchSpace
+from trainables.data.needs import check_labels
 from trainables.data.table import FaceTable, open_table
-from trainables.losses import class_weights
-from trainables.models.backbones import check_size, check_weights
+from trainables.losses.class_weights import class_weights
+from trainables.models.backbones import check_size
 from trainables.models.partner import check_partner
+from trainables.models.start import check_start
+from trainables.models.weights import check_weights
 
 
 def check_launch(space: SearchSpace, table: FaceTable) -> None:
-    """Try the settings that name things against the things: backbones, weights files, partners, class weights.
+    """Try the settings that name things against the things: backbones, weights files, saved models, classes, labels.
 
     Raises:
         ModelError: a backbone, its size of images, a weights file or a partner does not fit; file and keys are named.
-        ConfigError: a list of class weights has the wrong length.
-        DataError: the table can't be trained on.
+        ConfigError: a list of class weights has the wrong length, or a rule names a class that is not there.
+        DataError: the table can't be trained on, or lacks a label that a setting needs.
     """
     counts = table.info.class_counts
     for name in ("train", "valid"):
         if sum(counts[name]) == 0:
             raise DataError(f"split {name!r} must have labelled faces, got 0: {table.path}")
+    for name, n_faces in zip(table.info.classes, counts["train"], strict=True):
+        if not n_faces:
+            raise DataError(
+                f"class {name!r} must have a training face, got 0: {table.path}; ingest again with --classes without it"
+            )
     checked: set[tuple[str, str, int]] = set()
     for config in iter_representatives(space):
         class_weights(np.asarray(counts["train"]), config.loss)
-        model = (config.model.backbone, config.model.weights, config.model.image_px or table.info.image_px)
-        if model not in checked:
-            checked.add(model)
-            check_weights(backbone=model[0], weights=model[1])
-            check_size(backbone=model[0], image_px=model[2])
+        check_labels(config, table)
+        for backbone, weights in networks_of(config):
+            model = (backbone, weights, config.model.image_px or table.info.image_px)
+            if model not in checked:
+                checked.add(model)
+                check_weights(backbone=backbone, weights=weights)
+                check_size(backbone=backbone, image_px=model[2])
+        if config.model.start != "none":
+            check_start(Path(config.model.start).expanduser(), backbone=config.model.backbone)
         if config.blend.partner not in ("none", "head"):
             check_partner(Path(config.blend.partner).expanduser(), table.info.classes)
 
@@ -46,9 +58,19 @@ def check_networks(space: SearchSpace) -> None:
     Raises:
         ModelError: timm has no such backbone, or a weights file does not fit; the keys are named.
     """
-    pairs = {(config.model.backbone, config.model.weights) for config in iter_representatives(space)}
+    pairs = {pair for config in iter_representatives(space) for pair in networks_of(config)}
     for backbone, weights in sorted(pairs):
         check_weights(backbone=backbone, weights="none" if weights == "hub" else weights)
+
+
+def networks_of(config: TrialConfig) -> list[tuple[str, str]]:
+    """The backbones that a config builds, each with where its weights come from."""
+    found = [(config.model.backbone, config.model.weights)]
+    if config.model.encoder == "two_branch":
+        found.append((config.branches.appearance_backbone, config.branches.appearance_weights))
+    if config.hand.backbone != "none":
+        found.append((config.hand.backbone, config.hand.weights))
+    return found
 
 
 def iter_representatives(space: SearchSpace) -> Iterator[TrialConfig]:

@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from spaces.errors import ModelError
+from trainables.models.architectures.answers import HandRuleByName
+from trainables.models.architectures.design import Design
+from trainables.models.architectures.network import ExpressionNetwork
 from trainables.models.backbones import build_network
 from trainables.outputs import new_file
 
@@ -21,7 +23,7 @@ class NetworkSpec:
     """How a network is rebuilt, and how a face becomes its input.
 
     Attributes:
-        backbone: timm name.
+        backbone: timm name, or torchvision/googlenet.
         classes: names, in the order of the logits.
         image_px: side that the network sees.
         table_px: side that images are decoded to before (they are resized where the two differ).
@@ -29,6 +31,8 @@ class NetworkSpec:
         mean: per channel, of images in 0..1.
         std: per channel, of images in 0..1.
         mirror: the answer is the mean of the logits of a face and of its mirror image.
+        design: what stands around the backbone.
+        hand_rule: how the hand module's word counts; None where it does not.
     """
 
     backbone: str
@@ -39,6 +43,8 @@ class NetworkSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     mirror: bool = False
+    design: Design = field(default_factory=Design)
+    hand_rule: HandRuleByName | None = None
 
 
 def save_network(path: Path, state: Mapping[str, torch.Tensor], spec: NetworkSpec) -> None:
@@ -59,22 +65,34 @@ def load_spec(path: Path) -> NetworkSpec:
             stored = (file.metadata() or {}).get("affectune")
         if stored is None:
             raise ModelError(f"saved model must be one that affectune wrote, got bare weights: {path}")
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(stored).items()}
-        return NetworkSpec(**fields)
+        return _spec_from(json.loads(stored))
     except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"saved model could not be read, {_first_line(error)}: {path}") from error
 
 
-def load_network(path: Path) -> tuple[nn.Module, NetworkSpec]:
+def _spec_from(stored: dict[str, Any]) -> NetworkSpec:
+    fields = _tuples(stored)
+    fields["design"] = Design(**fields.get("design", {}))
+    rule = fields.get("hand_rule")
+    fields["hand_rule"] = HandRuleByName(**_tuples(rule)) if rule else None
+    return NetworkSpec(**fields)
+
+
+def _tuples(stored: dict[str, Any]) -> dict[str, Any]:
+    """JSON's lists as the tuples they were."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+
+
+def load_network(path: Path) -> tuple[ExpressionNetwork, NetworkSpec]:
     """Rebuild a saved network, in eval mode.
 
     Raises:
         ModelError: the file is missing, broken, or not a network of ours.
     """
     spec = load_spec(path)
-    network = build_network(spec.backbone, n_classes=len(spec.classes))
+    network = build_network(spec.backbone, n_classes=len(spec.classes), design=spec.design)
     try:
         network.load_state_dict(load_file(path))
     except RuntimeError as error:
@@ -84,7 +102,7 @@ def load_network(path: Path) -> tuple[nn.Module, NetworkSpec]:
     return network.eval(), spec
 
 
-def state_on_cpu(network: nn.Module) -> dict[str, torch.Tensor]:
+def state_on_cpu(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     """A copy of all weights and statistics in main memory."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in network.state_dict().items()}
 

@@ -1,71 +1,100 @@
-"""The head-only epochs: a new classifier on a backbone that stands still.
+"""The head-only epochs: new heads on a network that stands still.
 
-The backbone is in eval mode and each face is embedded once, so that these epochs cost one forward pass of the data.
+With batch norm in eval mode each face is embedded once, unaltered, so that these epochs cost one forward pass of the
+data. With `train.head_batch_norm` at train they run the whole network on augmented faces, and its running statistics
+drift (as in the code of Savchenko 2022).
 """
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from spaces.config import TrialConfig
-from spaces.errors import ModelError
 from trainables.checkpoint import NetworkSpec
-from trainables.models.backbones import head_modules
+from trainables.data.batches import Batch
+from trainables.losses.total import TrialLoss
+from trainables.models.architectures.network import ExpressionNetwork
 from trainables.models.inputs import to_inputs
 from trainables.optimisers import build_head_optimiser, lr_factor, set_learning_rate
+from trainables.stepper import Stepper
+from trainables.update import Update
+
+Batches = Callable[[int], Iterable[Batch]]
+"""From the number of a head-only epoch, 1 first, to its batches."""
 
 
-def train_head(
-    network: nn.Module,
+def train_heads(
+    network: ExpressionNetwork,
     spec: NetworkSpec,
     images: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.int8],
+    targets: Mapping[str, torch.Tensor],
     *,
     rows: npt.NDArray[np.int64],
-    loss: nn.Module,
+    loss: TrialLoss,
     config: TrialConfig,
 ) -> None:
-    """Train the classifier in place for `train.head_epochs` on embeddings of unaltered faces.
+    """Train the heads in place for `train.head_epochs` on embeddings of unaltered faces.
 
     Args:
-        network: its classifier is trained, the rest is left as it is, running statistics included.
+        network: its heads are trained, the rest is left as it is, running statistics included.
         spec: of the network.
         images: uint8 [samples, height, width, channels].
-        labels: [samples].
+        targets: labels of the chosen samples, as in a batch.
         rows: [chosen], the samples to train on.
-        loss: of logits [batch, classes] and labels [batch].
+        loss: of the trial.
         config: epochs, batch size, rate and schedule.
-
-    Raises:
-        ModelError: the backbone does not end in one linear layer.
     """
-    head = _linear_head(network, backbone=spec.backbone)
     embeddings = embed(network, spec, images, rows=rows)
-    targets = torch.from_numpy(labels[rows].astype(np.int64)).to(embeddings.device)
-    optimiser = build_head_optimiser(head.parameters(), config.optimiser)
+    labels = {name: numbers.to(embeddings.device) for name, numbers in targets.items()}
+    network.heads.train()
+    update = Update(build_head_optimiser(network.heads.parameters(), config.optimiser), network, config.optimiser)
     generator = torch.Generator().manual_seed(config.train.seed)
-    n_batches = max(1, round(len(rows) / config.train.batch_size))
+    n_batches = max(1, min(round(len(rows) / config.train.batch_size), len(rows) // 2))
     n_steps, step = n_batches * config.train.head_epochs, 0
     for _ in range(config.train.head_epochs):
-        for batch in torch.randperm(len(rows), generator=generator).tensor_split(n_batches):
-            set_learning_rate(optimiser, lr_factor(step / n_steps, config.lr_schedule))
-            optimiser.zero_grad(set_to_none=True)
-            loss(head(embeddings[batch]), targets[batch]).backward()
-            optimiser.step()
+        for chosen in torch.randperm(len(rows), generator=generator).tensor_split(n_batches):
+            batch = chosen.to(embeddings.device)
+            faces, answers = embeddings[batch], {name: numbers[batch] for name, numbers in labels.items()}
+            set_learning_rate(update.optimiser, lr_factor(step / n_steps, config.lr_schedule))
+            update.step(lambda faces=faces, answers=answers: loss(network.heads(faces), answers))  # type: ignore[misc]
             step += 1
+
+
+def train_heads_drifting(
+    network: ExpressionNetwork, spec: NetworkSpec, batches: Batches, *, loss: TrialLoss, config: TrialConfig
+) -> None:
+    """Train the heads in place for `train.head_epochs` on augmented faces, the network in training mode.
+
+    Args:
+        network: its heads are trained, and the running statistics of its batch norm drift.
+        spec: of the network.
+        batches: of each epoch.
+        loss: of the trial.
+        config: epochs, rate and schedule.
+    """
+    with _only_heads(network):
+        network.train()
+        optimiser = build_head_optimiser(network.heads.parameters(), config.optimiser)
+        stepper = Stepper(network, spec, loss=loss, config=config, optimiser=optimiser)
+        for epoch in range(1, config.train.head_epochs + 1):
+            share = (epoch - 1) / config.train.head_epochs
+            for batch in batches(epoch):
+                stepper.step(batch, progress=share)
 
 
 @torch.no_grad()
 def embed(
-    network: nn.Module,
+    network: ExpressionNetwork,
     spec: NetworkSpec,
     images: npt.NDArray[np.uint8],
     *,
     rows: npt.NDArray[np.int64],
     batch_size: int = 128,
 ) -> torch.Tensor:
-    """A backbone's pooled output for each chosen face, in eval mode; no more than a batch of pixels is copied at once.
+    """What the heads stand on for each chosen face, in eval mode; no more than a batch of pixels is copied at once.
 
     Returns:
         float32 [chosen, width].
@@ -75,16 +104,19 @@ def embed(
     parts = []
     for i in range(0, len(rows), batch_size):
         batch = torch.from_numpy(images[rows[i : i + batch_size]]).to(device)
-        maps = network.forward_features(to_inputs(batch, spec))  # type: ignore[operator]
-        parts.append(network.forward_head(maps, pre_logits=True).float())  # type: ignore[operator]
+        parts.append(network.encoder(to_inputs(batch, spec))["embeddings"].float())
     return torch.cat(parts)
 
 
-def _linear_head(network: nn.Module, *, backbone: str) -> nn.Linear:
-    heads = head_modules(network)
-    if len(heads) == 1 and isinstance(heads[0], nn.Linear):
-        return heads[0]
-    got = ", ".join(type(head).__name__ for head in heads)
-    raise ModelError(
-        f"backbone must end in one linear layer for head-only epochs, got {got}: {backbone}; set train.head_epochs to 0"
-    )
+@contextmanager
+def _only_heads(network: ExpressionNetwork) -> Iterator[None]:
+    """All but the heads stand still while it lasts."""
+    in_heads = {id(parameter) for parameter in network.heads.parameters()}
+    moving = [p for p in network.parameters() if p.requires_grad and id(p) not in in_heads]
+    for parameter in moving:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in moving:
+            parameter.requires_grad_(True)

@@ -1,6 +1,6 @@
 """Scores: what a trial leaves behind for the ensemble. One Arrow file a split, read without a GPU or a model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ class Scores:
         labels: int8 [samples], -1 where not labelled.
         logits: float32 [samples, classes]; their softmax are the probabilities.
         classes: names, in the order of the logits' columns.
+        extras: what else a network said, float32 [samples] or [samples, numbers], by name.
     """
 
     sample_ids: tuple[str, ...]
@@ -28,11 +29,16 @@ class Scores:
     labels: npt.NDArray[np.int8]
     logits: npt.NDArray[np.float32]
     classes: tuple[str, ...]
+    extras: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def probs(self) -> npt.NDArray[np.float64]:
         """Softmax of the logits, [samples, classes]."""
         return softmax(self.logits)
+
+
+EXTRA = "extra/"
+"""What the columns of extras begin with."""
 
 
 def softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -44,16 +50,13 @@ def softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
 
 def save_scores(path: Path, scores: Scores) -> None:
     """Write scores as one Arrow IPC file; the class names stand in its schema."""
-    n_classes = len(scores.classes)
-    logits = pa.FixedSizeListArray.from_arrays(
-        pa.array(scores.logits.astype(np.float32, copy=False).reshape(-1)), n_classes
-    )
     table = pa.table(
         {
             "sample_id": pa.array(scores.sample_ids, pa.string()),
             "subject": pa.array(scores.subjects, pa.string()),
             "label": pa.array(scores.labels, pa.int8()),
-            "logits": logits,
+            "logits": _to_column(scores.logits),
+            **{f"{EXTRA}{name}": _to_column(numbers) for name, numbers in scores.extras.items()},
         }
     ).replace_schema_metadata({"classes": "\n".join(scores.classes)})
     with new_file(path) as staging, pa.ipc.new_file(staging, table.schema) as writer:
@@ -70,13 +73,26 @@ def load_scores(path: Path) -> Scores:
         with pa.memory_map(str(path)) as source:
             table = pa.ipc.open_file(source).read_all()
         classes = tuple((table.schema.metadata or {})[b"classes"].decode().split("\n"))
-        logits = table["logits"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, len(classes))
+        names = [name for name in table.column_names if name.startswith(EXTRA)]
         return Scores(
             sample_ids=tuple(table["sample_id"].to_pylist()),
             subjects=tuple(table["subject"].to_pylist()),
             labels=table["label"].to_numpy(),
-            logits=logits.copy(),
+            logits=_from_column(table["logits"]),
             classes=classes,
+            extras={name.removeprefix(EXTRA): _from_column(table[name]) for name in names},
         )
     except (OSError, KeyError, pa.ArrowInvalid) as error:
         raise DataError(f"scores must be an Arrow file that a trial wrote, got {path}: {error}") from error
+
+
+def _to_column(numbers: npt.NDArray[np.float32]) -> pa.Array:
+    flat = pa.array(np.ascontiguousarray(numbers, dtype=np.float32).reshape(-1))
+    return flat if numbers.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, numbers.shape[1])
+
+
+def _from_column(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
+    width = column.type.list_size if pa.types.is_fixed_size_list(column.type) else 0
+    flat = column.combine_chunks()
+    numbers = np.array((flat.flatten() if width else flat).to_numpy(zero_copy_only=False), dtype=np.float32)
+    return numbers.reshape(-1, width) if width else numbers

@@ -1,74 +1,119 @@
-"""One optimiser update, in the arithmetic that the device does best."""
+"""One training step on a batch of faces, in the arithmetic that the device does best."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import nn
 
 from spaces.config import TrialConfig
 from trainables.checkpoint import NetworkSpec
+from trainables.data.batches import Batch
+from trainables.data.mixing import mix
+from trainables.frozen_memory import FrozenMemory
+from trainables.losses.total import TrialLoss
+from trainables.models.architectures.network import ExpressionNetwork
 from trainables.models.averaging import WeightAverage
 from trainables.models.inputs import to_inputs
 from trainables.optimisers import build_optimiser, lr_factor, set_learning_rate
+from trainables.update import Terms, Update
 
 
 class Stepper:
     """A network with what moves it: loss, optimiser, scaler, average of weights."""
 
-    def __init__(self, network: nn.Module, spec: NetworkSpec, *, loss: nn.Module, config: TrialConfig) -> None:
+    def __init__(
+        self,
+        network: ExpressionNetwork,
+        spec: NetworkSpec,
+        *,
+        loss: TrialLoss,
+        config: TrialConfig,
+        memory: FrozenMemory | None = None,
+        optimiser: torch.optim.Optimizer | None = None,
+    ) -> None:
+        """
+        Args:
+            network: on the device where it is trained.
+            spec: of the network.
+            loss: on the same device; its centres are trained along.
+            config: of the trial.
+            memory: of a deviation module's frozen twin, where faces look the same in every epoch.
+            optimiser: over all that is trained when omitted.
+        """
         self.network = network
         self.average = WeightAverage(network, decay=config.train.ema_decay)
         self._spec = spec
         self._loss = loss
         self._config = config
-        self._optimiser = build_optimiser(network, config.optimiser)
+        self._memory = memory
         self._device = next(network.parameters()).device
         self._dtype = arithmetic(config, self._device)
-        self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._dtype is torch.float16)
+        scaler = torch.amp.GradScaler(self._device.type) if self._dtype is torch.float16 else None
+        optimiser = optimiser or build_optimiser(network, config.optimiser, loss=loss)
+        self._update = Update(optimiser, network, config.optimiser, scaler=scaler)
 
-    def step(self, images: torch.Tensor, labels: torch.Tensor, *, progress: float) -> torch.Tensor:
+    def step(self, batch: Batch, *, progress: float) -> Terms:
         """Update on one batch.
 
         Args:
-            images: uint8 [batch, height, width, channels].
-            labels: int64 [batch].
+            batch: of training faces.
             progress: share of the trial's steps done, which sets the learning rate.
 
         Returns:
-            The batch's loss, a detached scalar on the device.
+            The loss's terms and their sum `loss`, detached scalars on the device.
         """
-        set_learning_rate(self._optimiser, lr_factor(progress, self._config.lr_schedule))
-        images = images.to(self._device, non_blocking=True)
-        labels = labels.to(self._device, non_blocking=True)
-        with self._autocast():
-            loss: torch.Tensor = self._loss(self.network(to_inputs(images, self._spec)), labels)
-        self._optimiser.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        if self._config.optimiser.grad_clip:
-            self._scaler.unscale_(self._optimiser)
-            nn.utils.clip_grad_norm_(self.network.parameters(), self._config.optimiser.grad_clip)
-        self._scaler.step(self._optimiser)
-        self._scaler.update()
+        factor = lr_factor(progress, self._config.lr_schedule, epochs=self._config.train.epochs)
+        set_learning_rate(self._update.optimiser, factor)
+        inputs = to_inputs(batch.images.to(self._device, non_blocking=True), self._spec)
+        looks = None
+        if batch.appearance is not None:
+            looks = to_inputs(batch.appearance.to(self._device, non_blocking=True), self._spec)
+        targets = {name: labels.to(self._device, non_blocking=True) for name, labels in batch.targets.items()}
+        frozen = None
+        if self._memory is not None:
+            with self._autocast():
+                frozen = self._memory.recall(batch.positions, inputs)
+        terms = self._update.step(self._with_mixed(inputs, looks, targets, frozen))
         self.average.update(self.network)
-        return loss.detach()
+        return terms
 
     def state_dict(self) -> dict[str, Any]:
         """For a run that goes on later."""
         return {
             "network": self.network.state_dict(),
+            "loss": self._loss.state_dict(),
             "average": self.average.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-            "scaler": self._scaler.state_dict(),
+            "update": self._update.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a state."""
         self.network.load_state_dict(state["network"])
+        self._loss.load_state_dict(state["loss"])
         self.average.load_state_dict(state["average"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        if state["scaler"]:  # empty where the run began on a device that needs none
-            self._scaler.load_state_dict(state["scaler"])
+        self._update.load_state_dict(state["update"])
+
+    def _with_mixed(
+        self, inputs: torch.Tensor, looks: torch.Tensor | None, targets: Terms, frozen: torch.Tensor | None
+    ) -> Any:
+        """A forward pass over real faces, mixed ones or both, as the config says; both passes of SAM see the same."""
+        how = self._config.augment.mix
+        mixed = mix(inputs, alpha=self._config.augment.mix_alpha) if how != "none" else None
+
+        def compute_terms() -> Terms:
+            terms: Terms = {}
+            with self._autocast():
+                if how != "mixup":
+                    outputs = self.network.outputs(inputs, appearance=looks, frozen=frozen)
+                    terms |= self._loss(outputs, targets)
+                if mixed is not None:
+                    faces, partners, share = mixed
+                    labels = targets["expression"]
+                    outputs = self.network.outputs(faces, appearance=looks)
+                    terms["mixed"] = self._loss.mixed(outputs, labels, labels[partners], share)
+            return terms
+
+        return compute_terms
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self._dtype is torch.float32:
@@ -83,5 +128,7 @@ def arithmetic(config: TrialConfig, device: torch.device) -> torch.dtype:
     precision = config.train.precision
     if precision == "auto":
         has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)  # emulated, it is slower than float32
+        if not has_bfloat16 and config.optimiser.sam_rho:
+            return torch.float32  # SAM compares gradients of two passes, which a scaler would blur
         return torch.bfloat16 if has_bfloat16 else torch.float16
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +14,33 @@ import torch
 
 from spaces.config import TrialConfig
 from spaces.errors import DataError
+from trainables.best import Best
 from trainables.budget import StepBudget
-from trainables.checkpoint import save_network, state_on_cpu
+from trainables.checkpoint import NetworkSpec, save_network, state_on_cpu
 from trainables.data.augment import Augmenter
-from trainables.data.batches import EpochBatches, iter_batches
-from trainables.data.sampling import stratified_subsample
+from trainables.data.batches import EpochBatches, iter_batches, split_targets
+from trainables.data.needs import check_labels, needed_labels
 from trainables.data.table import FaceTable
 from trainables.device import check_device
-from trainables.head_only import train_head
-from trainables.losses import SmoothedCrossEntropy, class_weights
-from trainables.metrics import confusion_matrix, f1_per_class
+from trainables.head_only import train_heads, train_heads_drifting
 from trainables.models.build import build_trial_network
-from trainables.models.inputs import predict_logits
-from trainables.models.partner import partner_probs
-from trainables.scores import Scores, save_scores, softmax
+from trainables.models.freezing import set_training_mode
+from trainables.models.inputs import predict_outputs
+from trainables.models.partner import partner_logits
+from trainables.preparation import build_loss, build_memory, choose_items
+from trainables.scores import Scores, save_scores
+from trainables.scoring import ValidScorer
 from trainables.stepper import Stepper
 
 EpochReport = dict[str, Any]
-FloatArray = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.float32]
 
 WEIGHTS_FILE = "weights.safetensors"
 HEAD_FILE = "head.safetensors"
 SCORES_FILE = "scores/valid.arrow"
 
-
-@dataclass(frozen=True)
-class Best:
-    """The best epoch so far: its macro-F1, its number, its scores with the partner blended in, its weights."""
-
-    macro_f1: float
-    epoch: int
-    logits: npt.NDArray[np.float32]
-    state: dict[str, torch.Tensor]
+HEAD_EPOCHS_FROM = 1_000_000
+"""Head-only epochs draw other orders and augmentations than the full ones."""
 
 
 class Trainer:
@@ -83,29 +78,33 @@ class Trainer:
         self._train, self._valid = table.split("train"), table.split("valid")
         if not (self._valid.expression >= 0).any():
             raise DataError(f"valid split must have labelled faces, got 0 of {len(self._valid)}: {table.path}")
-        self._rows = stratified_subsample(
-            self._train.expression, ratio=config.data.subsample_ratio, seed=config.train.seed
-        )
+        check_labels(config, table)
+        self._labels = tuple(needed_labels(config))
+        self._items = choose_items(self._train, config)
         self._augmenter = Augmenter(config.augment)
         with self._seeded(epoch=0):
             network, self.spec = build_trial_network(config, table.info)
             network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._loss = SmoothedCrossEntropy(
-            torch.from_numpy(class_weights(self._class_counts(), config.loss)),
-            label_smoothing=config.loss.label_smoothing,
+        self._loss = build_loss(
+            config,
+            self._train,
+            self._items,
+            n_classes=len(self.classes),
+            feature_width=network.encoder.feature_width,
         ).to(self._device)
-        self._stepper = Stepper(network, self.spec, loss=self._loss, config=config)
+        memory = build_memory(network.encoder, n_items=len(self._items.rows), is_offline=self._augmenter.is_idle)
+        self._stepper = Stepper(network, self.spec, loss=self._loss, config=config, memory=memory)
         n_batches = len(self._batches(epoch=1))
-        self._faces_per_step = len(self._rows) / n_batches
+        self._faces_per_step = len(self._items.rows) / n_batches
         self._budget = StepBudget(
             planned_steps=n_batches * config.train.epochs,
             deadline_s=deadline_s,
             reserve_steps=0.5 * len(self._valid) / self._faces_per_step,
         )
-        self._partner: FloatArray | None = None
+        self._scorer = ValidScorer(self._valid, self.classes, config, self._loss.expression)
         if config.blend.partner not in ("none", "head"):
             path = Path(config.blend.partner).expanduser()
-            self._partner = partner_probs(path, self._valid, self.classes, device=self._device)
+            self._scorer.partner = partner_logits(path, self._valid, self.classes, device=self._device)
         self._head_state: dict[str, torch.Tensor] | None = None
         self._diverged = False
 
@@ -151,27 +150,29 @@ class Trainer:
             labels=self._valid.expression,
             logits=self.best.logits,
             classes=self.classes,
+            extras=self.best.extras,
         )
 
     def save_outputs(self, folder: Path) -> None:
         """Write the best epoch's scores and weights, and the head-only network where it is the partner."""
         if self.best is None:
             return
-        save_network(folder / WEIGHTS_FILE, self.best.state, self.spec)
+        spec: NetworkSpec = replace(self.spec, hand_rule=self.best.rule)
+        save_network(folder / WEIGHTS_FILE, self.best.state, spec)
         if self._head_state is not None and self.config.blend.partner == "head":
             save_network(folder / HEAD_FILE, self._head_state, self.spec)
         save_scores(folder / SCORES_FILE, self.scores())
 
     def state_dict(self) -> dict[str, Any]:
         """All that a run which was cut off needs to go on after its last epoch; tensors and plain values."""
-        best = None if self.best is None else {**vars(self.best), "logits": torch.from_numpy(self.best.logits)}
+        partner = self._scorer.partner
         return {
             "epoch": self.epoch,
             "step": self._budget.step,
             "stepper": self._stepper.state_dict(),
-            "partner": None if self._partner is None else torch.from_numpy(self._partner),
+            "partner": None if partner is None else torch.from_numpy(partner),
             "head_state": self._head_state,
-            "best": best,
+            "best": None if self.best is None else self.best.to_tensors(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -179,10 +180,9 @@ class Trainer:
         self.epoch = state["epoch"]
         self._budget.step = state["step"]
         self._stepper.load_state_dict(state["stepper"])
-        self._partner = None if state["partner"] is None else state["partner"].numpy()
+        self._scorer.partner = None if state["partner"] is None else state["partner"].numpy()
         self._head_state = state["head_state"]
-        best = state["best"]
-        self.best = None if best is None else Best(**{**best, "logits": best["logits"].numpy()})
+        self.best = None if state["best"] is None else Best.from_tensors(state["best"])
 
     @contextmanager
     def _seeded(self, *, epoch: int) -> Iterator[None]:
@@ -192,83 +192,89 @@ class Trainer:
             torch.manual_seed(self.config.train.seed * 1000 + epoch)
             yield
 
-    def _class_counts(self) -> npt.NDArray[np.int64]:
-        counts = np.bincount(self._train.expression[self._rows], minlength=len(self.classes))
-        if counts.sum() < 2:
-            raise DataError(f"train split must have at least 2 labelled faces, got {counts.sum()}")
-        return counts.astype(np.int64)
-
     def _batches(self, *, epoch: int) -> EpochBatches:
-        train = self.config.train
+        config = self.config
         return EpochBatches(
-            self._train, self._rows, self._augmenter, batch_size=train.batch_size, seed=train.seed, epoch=epoch
+            self._train,
+            self._items,
+            self._augmenter,
+            sampler=config.data.sampler,
+            sampler_power=config.data.sampler_power,
+            batch_size=config.train.batch_size,
+            seed=config.train.seed,
+            epoch=epoch,
+            labels=self._labels,
+            two_views=config.model.encoder == "two_branch",
         )
 
     def _run_head_epochs(self) -> EpochReport:
-        network = self._stepper.network
-        images, labels = self._train.images, self._train.expression
-        train_head(network, self.spec, images, labels, rows=self._rows, loss=self._loss, config=self.config)
+        network, rows = self._stepper.network, np.unique(self._items.rows)
+        if self.config.train.head_batch_norm == "train":
+            train_heads_drifting(
+                network, self.spec, lambda epoch: self._iter_batches(HEAD_EPOCHS_FROM + epoch),
+                loss=self._loss, config=self.config,
+            )  # fmt: skip
+        else:
+            targets = split_targets(self._train, rows, self._labels)
+            train_heads(network, self.spec, self._train.images, targets, rows=rows, loss=self._loss, config=self.config)
         self._stepper.average.restart(network)
-        logits = predict_logits(network, self._valid.images, self.spec)
-        scored = self._score(logits, epoch=0)
+        outputs = predict_outputs(network, self._valid.images, self.spec)
+        scored = self._score(outputs, epoch=0)
         if self._diverged:
             return {}
         if self.config.blend.partner == "head":
             self._head_state = state_on_cpu(network)
-            self._partner = softmax(logits)
+            self._scorer.partner = outputs["logits"]
         report = {"head/macro_f1": scored["valid/macro_f1"]}
         return report if self.config.train.epochs else report | scored
 
     def _run_full_epoch(self) -> EpochReport:
-        train_loss = math.nan if self._diverged else self._train_pass()
-        if not math.isfinite(train_loss):
+        losses = {"train/loss": math.nan} if self._diverged else self._train_pass()
+        if not math.isfinite(losses["train/loss"]):
             self._diverged = True
             return {}
         started_s = time.perf_counter()
-        logits = predict_logits(self._stepper.average.network, self._valid.images, self.spec)
-        report = self._score(logits, epoch=self.epoch)
+        outputs = predict_outputs(self._stepper.average.network, self._valid.images, self.spec)
+        report = self._score(outputs, epoch=self.epoch)
         self._budget.reserve_s = 1.0 + 1.5 * (time.perf_counter() - started_s)
-        return {"train/loss": train_loss, **report}
+        return {**losses, **report}
 
-    def _train_pass(self) -> float:
-        """One pass over the subsample, or what the budget leaves of it; the mean loss, NaN once one is not finite."""
-        self._stepper.network.train()
-        total, n_steps = torch.zeros((), device=self._device), 0
-        batches = self._batches(epoch=self.epoch)
+    def _iter_batches(self, epoch: int) -> Iterator[Any]:
+        batches = self._batches(epoch=epoch)
+        return iter_batches(batches, n_workers=self._n_workers, pin_memory=self._device.type == "cuda")
+
+    def _train_pass(self) -> dict[str, float]:
+        """One pass over the items, or what the budget leaves of it; mean loss and terms, NaN once one is not finite."""
+        set_training_mode(self._stepper.network, self.config.train)
+        totals: dict[str, torch.Tensor] = {}
+        n_steps = 0
         self._budget.start_clock()
-        for images, labels in iter_batches(batches, n_workers=self._n_workers, pin_memory=self._device.type == "cuda"):
+        for batch in self._iter_batches(self.epoch):
             if n_steps and self._budget.is_spent:
                 break
-            total += self._stepper.step(images, labels, progress=self._budget.progress)
+            for name, term in self._stepper.step(batch, progress=self._budget.progress).items():
+                totals[name] = totals.get(name, torch.zeros((), device=self._device)) + term
             self._budget.count_step()
             n_steps += 1
-            if n_steps % 20 == 0 and not bool(torch.isfinite(total)):
+            if n_steps % 20 == 0 and not bool(torch.isfinite(totals["loss"])):
                 break
-        return float(total) / n_steps
+        means = {name: float(total) / n_steps for name, total in totals.items()}
+        report = {"train/loss": means.pop("loss")}
+        return report | ({f"train/{name}": mean for name, mean in means.items()} if len(means) > 1 else {})
 
-    def _score(self, logits: npt.NDArray[np.float32], *, epoch: int) -> EpochReport:
-        """Blend, measure, and keep the weights where they are the best so far; nothing once a number is not finite."""
-        labels = self._valid.expression
-        labelled = labels >= 0
-        loss = self._loss(
-            torch.from_numpy(logits[labelled]).to(self._device),
-            torch.from_numpy(labels[labelled].astype(np.int64)).to(self._device),
-        )
-        if not (math.isfinite(loss) and np.isfinite(logits).all()):
+    def _score(self, outputs: dict[str, FloatArray], *, epoch: int) -> EpochReport:
+        """Measure, and keep the weights where they are the best so far; nothing once a number is not finite."""
+        scored = self._scorer.score(outputs)
+        if scored is None:
             self._diverged = True
             return {}
-        blended = self._blend(logits)
-        f1 = f1_per_class(confusion_matrix(labels, blended.argmax(axis=1), len(self.classes)))
-        if self.best is None or float(f1.mean()) > self.best.macro_f1:
-            state = state_on_cpu(self._stepper.average.network)
-            self.best = Best(macro_f1=float(f1.mean()), epoch=epoch, logits=blended, state=state)
-        per_class = {f"valid/f1/{name}": float(value) for name, value in zip(self.classes, f1, strict=True)}
-        return {"valid/loss": float(loss), "valid/macro_f1": float(f1.mean()), **per_class}
-
-    def _blend(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """w * partner + (1 - w) * fine-tuned on probabilities, as logits (their logarithm)."""
-        if self._partner is None:
-            return logits
-        weight = self.config.blend.weight
-        probs = weight * self._partner + (1.0 - weight) * softmax(logits)
-        return np.log(np.maximum(probs, 1e-12)).astype(np.float32)
+        if self.best is None or scored.macro_f1 > self.best.macro_f1:
+            self.best = Best(
+                macro_f1=scored.macro_f1,
+                epoch=epoch,
+                logits=scored.logits,
+                extras=scored.extras,
+                state=state_on_cpu(self._stepper.average.network),
+                rule=scored.rule,
+            )
+        return dict(scored.metrics)

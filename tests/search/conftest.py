@@ -19,13 +19,12 @@ def save_small_network(path: Path, spec: "NetworkSpec", *, seed: int) -> Path:
     import torch
 
     from trainables.checkpoint import save_network
-    from trainables.models.backbones import build_network, head_layers
+    from trainables.models.backbones import build_network
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build_network(spec.backbone, n_classes=len(spec.classes))
-        for layer in head_layers(network):
-            torch.nn.init.normal_(layer.weight, std=5.0)
+        torch.nn.init.normal_(network.heads.linear.weight, std=5.0)
     save_network(path, network.state_dict(), spec)
     return path
 
@@ -95,15 +94,14 @@ def save_search_networks(folder: Path, classes: tuple[str, ...]) -> None:
     from safetensors.torch import save_file
 
     from trainables.checkpoint import NetworkSpec, save_network
-    from trainables.models.backbones import build_network, head_layers
+    from trainables.models.backbones import build_network
 
     spec = NetworkSpec("test_efficientnet", classes, 32, 40, 1, (0.5,) * 3, (0.25,) * 3)
     network = build_network(spec.backbone, n_classes=len(classes))
-    for layer in head_layers(network):
-        torch.nn.init.zeros_(layer.weight)
-        layer.bias.data = torch.eye(len(classes))[0]
+    torch.nn.init.zeros_(network.heads.linear.weight)
+    network.heads.linear.bias.data = torch.eye(len(classes))[0]
     save_network(folder / "constant.safetensors", network.state_dict(), spec)
-    state = network.state_dict()
+    state = network.encoder.backbone.net.state_dict()
     broken = {name: tensor * float("nan") for name, tensor in state.items() if tensor.is_floating_point()}
     save_file({**state, **broken}, folder / "nan.safetensors")
 

@@ -14,7 +14,6 @@ from search.evaluate import LoadedEnsemble, load_ensemble
 from trainables.checkpoint import load_network
 from trainables.data.decode import decode_image
 from trainables.models.inputs import predict_logits
-from trainables.models.partner import map_classes
 from trainables.scores import softmax
 
 CLASSES = ("anger", "fear", "happiness")
@@ -50,8 +49,8 @@ def by_hand(encoded: bytes, network_files: list[Path]) -> npt.NDArray[np.float64
     for path, weight in zip(network_files, WEIGHTS, strict=True):
         network, spec = load_network(path)
         face = decode_image(encoded, image_px=spec.table_px, channels=spec.channels)[None]
-        probs = softmax(predict_logits(network, face, spec))
-        vote += weight * map_classes(probs, known=spec.classes, wanted=CLASSES)
+        columns = [spec.classes.index(name) for name in CLASSES]
+        vote += weight * softmax(predict_logits(network, face, spec)[:, columns])
     return vote
 
 

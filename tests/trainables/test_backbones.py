@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 from spaces.config import TrialConfig
 from spaces.errors import ModelError
 from trainables.data.table import FaceTable
-from trainables.models import backbones
-from trainables.models.backbones import build_network, check_weights, head_layers, load_backbone_weights
+from trainables.models import weights as weights_module
+from trainables.models.backbones import build_network
 from trainables.models.build import build_trial_network
+from trainables.models.weights import check_weights, load_backbone_weights
 
 SMALL = [
     "tf_efficientnet_lite0",
@@ -34,22 +35,19 @@ def test_backbone_of_the_core_space_takes_small_faces_and_splits_at_its_head(nam
     faces = torch.rand(2, 3, 48, 48)
 
     with torch.no_grad():
-        logits = network(faces)
-        embeddings = network.forward_head(network.forward_features(faces), pre_logits=True)  # type: ignore[operator]
-        from_head = network.get_classifier()(embeddings)  # type: ignore[operator]
+        outputs = network.outputs(faces)
+        from_head = network.heads(outputs["embeddings"])["logits"]
 
-    assert logits.shape == (2, 2)
-    torch.testing.assert_close(from_head, logits)
+    assert outputs["logits"].shape == (2, 2)
+    torch.testing.assert_close(from_head, outputs["logits"])
 
 
 @pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "resnetv2_18", "ghostnet_050", "test_vit"])
 def test_backbone_is_built_when_its_head_or_options_are_unusual(name: str) -> None:
     network = build_network(name, n_classes=5, drop_path_rate=0.1)
 
-    layers = head_layers(network)
-
-    assert layers
-    assert all(layer.weight.shape[0] == 5 and layer.weight.std() < 0.02 for layer in layers)
+    assert network.heads.linear.weight.shape == (5, network.encoder.width)
+    assert network.heads.linear.weight.std() < 0.02
 
 
 def test_backbone_is_refused_with_the_near_miss_when_unknown() -> None:
@@ -107,12 +105,12 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_weights_fill_the_backbone_and_leave_the_head(weights_file: Path) -> None:
     network = build_network("test_efficientnet", n_classes=3)
-    head, first = head_layers(network)[0].weight.clone(), next(network.parameters()).clone()
+    head, first = network.heads.linear.weight.clone(), next(network.parameters()).clone()
 
     check_weights(backbone="test_efficientnet", weights=str(weights_file))
-    load_backbone_weights(network, backbone="test_efficientnet", weights=str(weights_file))
+    load_backbone_weights(network.encoder.backbone, name="test_efficientnet", weights=str(weights_file))
 
-    assert torch.equal(head_layers(network)[0].weight, head)
+    assert torch.equal(network.heads.linear.weight, head)
     assert not torch.equal(next(network.parameters()), first)
 
 
@@ -156,7 +154,7 @@ def test_hub_is_given_up_at_once_when_it_does_not_answer(monkeypatch: pytest.Mon
         raise OSError("no network")
 
     monkeypatch.setattr(socket, "create_connection", refuse)
-    monkeypatch.setattr(backbones, "_is_cached", lambda backbone: False)
+    monkeypatch.setattr(weights_module, "_is_cached", lambda backbone: False)
     started_s = time.perf_counter()
 
     with pytest.raises(ModelError, match=r"hub weights of backbone 'resnet18' could not be fetched.*model\.weights="):

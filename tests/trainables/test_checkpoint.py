@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 
 from spaces.errors import ModelError
 from trainables.checkpoint import NetworkSpec, load_network, load_spec, save_network, state_on_cpu
+from trainables.models.architectures.answers import HandRuleByName
+from trainables.models.architectures.design import Design
 from trainables.models.backbones import build_network
 
 SPEC = NetworkSpec("test_efficientnet", ("anger", "joy"), 32, 40, 1, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
@@ -34,8 +36,23 @@ def test_network_comes_back_in_eval_mode_with_its_spec(saved: tuple[Path, torch.
     torch.testing.assert_close(loaded(faces), network.eval()(faces))
 
 
-def test_network_that_was_saved_before_mirror_images_counted_comes_back_without(tmp_path: Path) -> None:
-    old = {name: value for name, value in asdict(SPEC).items() if name != "mirror"}
+def test_network_comes_back_with_all_its_parts_and_its_rule(tmp_path: Path) -> None:
+    design = Design(encoder="dan", attention_heads=2, attention_width=32, hand_backbone="test_resnet")
+    rule = HandRuleByName("joy", 0.25, ("anger",))
+    spec = replace(SPEC, design=design, hand_rule=rule)
+    network = build_network("test_efficientnet", n_classes=2, design=design)
+
+    save_network(tmp_path / "w.safetensors", network.state_dict(), spec)
+    loaded, found = load_network(tmp_path / "w.safetensors")
+
+    faces = torch.rand(2, 3, 32, 32)
+    assert found == spec
+    torch.testing.assert_close(loaded.outputs(faces), network.eval().outputs(faces))
+
+
+def test_network_that_was_saved_without_later_fields_comes_back_with_their_defaults(tmp_path: Path) -> None:
+    later = ("mirror", "design", "hand_rule")
+    old = {name: value for name, value in asdict(SPEC).items() if name not in later}
     save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={"affectune": json.dumps(old)})
 
     assert load_spec(tmp_path / "w.safetensors") == replace(SPEC, mirror=False)

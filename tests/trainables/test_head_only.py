@@ -1,52 +1,61 @@
-"""Head-only epochs: the head learns, the backbone stands still."""
+"""Head-only epochs: the heads learn, the backbone stands still; its statistics drift only where that is asked for."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from spaces.config import TrialConfig
-from spaces.errors import ModelError
+from trainables.data.batches import split_targets
 from trainables.data.table import FaceTable
-from trainables.head_only import embed, train_head
-from trainables.losses import SmoothedCrossEntropy
-from trainables.models.backbones import head_layers
+from trainables.head_only import embed, train_heads
+from trainables.losses.total import TrialLoss
+from trainables.models.architectures.network import ExpressionNetwork
 from trainables.models.build import build_trial_network
+from trainables.trainer import Trainer
 
-LOSS = SmoothedCrossEntropy(torch.ones(3), label_smoothing=0.0)
+PLAIN = {"loss.label_smoothing": 0.0, "loss.class_weight_exponent": 0.0}
 
 
-def train(table: FaceTable, config: TrialConfig, rows: np.ndarray) -> tuple[dict[str, torch.Tensor], torch.nn.Module]:
+def train(
+    table: FaceTable, config: TrialConfig, rows: np.ndarray[Any, Any]
+) -> tuple[dict[str, torch.Tensor], ExpressionNetwork, TrialLoss]:
     torch.manual_seed(0)
     network, spec = build_trial_network(config, table.info)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     split = table.split("train")
-    train_head(network.train(), spec, split.images, split.expression, rows=rows, loss=LOSS, config=config)
-    return before, network
+    loss = TrialLoss(config, class_counts=np.array([16, 16, 16]), feature_width=network.encoder.feature_width)
+    targets = split_targets(split, rows, ())
+    train_heads(network.train(), spec, split.images, targets, rows=rows, loss=loss, config=config)
+    return before, network, loss
 
 
-def test_head_only_epochs_change_the_classifier_alone(
-    toy_table: FaceTable, make_config: Callable[..., TrialConfig]
-) -> None:
-    before, network = train(toy_table, make_config({"train.head_epochs": 2}), np.arange(48))
-
-    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert changed == {"classifier.weight", "classifier.bias"}
+def changed_names(before: dict[str, torch.Tensor], network: ExpressionNetwork) -> set[str]:
+    return {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
 
 
+def test_head_only_epochs_change_the_heads_alone(toy_table: FaceTable, make_config: Callable[..., TrialConfig]) -> None:
+    before, network, _ = train(toy_table, make_config({"train.head_epochs": 2}), np.arange(48))
+
+    assert changed_names(before, network) == {"heads.linear.weight", "heads.linear.bias"}
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.05], ids=["plain", "sharpness-aware"])
 def test_head_only_epochs_lower_the_loss_on_their_rows(
-    toy_table: FaceTable, make_config: Callable[..., TrialConfig]
+    toy_table: FaceTable, make_config: Callable[..., TrialConfig], rho: float
 ) -> None:
     rows = np.arange(5, 41)
-    _, network = train(toy_table, make_config({"train.head_epochs": 20, "optimiser.head_only_lr": 0.1}), rows)
+    settings = {**PLAIN, "train.head_epochs": 20, "optimiser.head_only_lr": 0.1, "optimiser.sam_rho": rho}
+    _, network, loss = train(toy_table, make_config(settings), rows)
 
     split = toy_table.split("train")
     _, spec = build_trial_network(make_config(), toy_table.info)
     with torch.no_grad():
-        logits = head_layers(network)[0](embed(network, spec, split.images, rows=rows))
-        loss = LOSS(logits, torch.from_numpy(split.expression[rows].astype(np.int64)))
-    assert float(loss) < 0.9 * np.log(3)
+        logits = network.heads(embed(network, spec, split.images, rows=rows))["logits"]
+        found = loss.expression(logits, torch.from_numpy(split.expression[rows].astype(np.int64)))
+    assert float(found) < 0.9 * np.log(3)
 
 
 def test_embeddings_are_of_the_chosen_rows_whatever_the_batches(
@@ -61,12 +70,18 @@ def test_embeddings_are_of_the_chosen_rows_whatever_the_batches(
     torch.testing.assert_close(chosen, whole[rows], rtol=1e-4, atol=1e-5)
 
 
-def test_head_only_epochs_are_refused_when_the_head_is_no_linear_layer(
-    toy_table: FaceTable, make_config: Callable[..., TrialConfig]
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_running_statistics_drift_in_head_only_epochs_where_batch_norm_trains(
+    toy_table: FaceTable, make_config: Callable[..., TrialConfig], mode: str
 ) -> None:
-    config = make_config({"model.backbone": "resnetv2_18", "train.head_epochs": 1})
+    settings = {"train.epochs": 0, "train.head_epochs": 2, "train.head_batch_norm": mode}
+    trainer = Trainer(make_config(settings), toy_table)
+    network = trainer._stepper.network
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
-    with pytest.raises(
-        ModelError, match=r"one linear layer for head-only epochs, got Conv2d: resnetv2_18; set train\."
-    ):
-        train(toy_table, config, np.arange(48))
+    trainer.run_epoch()
+
+    elsewhere = {name for name in changed_names(before, network) if not name.startswith("heads.")}
+    statistics = {"running_mean", "running_var", "num_batches_tracked"}
+    assert {name.rpartition(".")[2] for name in elsewhere} == (statistics if mode == "train" else set())
+    assert all(parameter.requires_grad for parameter in network.parameters())

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from trainables.checkpoint import NetworkSpec
+from trainables.models.architectures.network import ExpressionNetwork
+from trainables.models.backbones import build_network
 from trainables.models.inputs import predict_logits, to_inputs
 
 SPEC = NetworkSpec("test_efficientnet", ("anger", "joy"), 8, 8, 1, (0.5, 0.4, 0.3), (0.1, 0.2, 0.25))
@@ -45,32 +46,42 @@ def test_inputs_become_grey_when_a_network_of_grey_faces_sees_colour() -> None:
     torch.testing.assert_close(inputs, torch.full((1, 3, 8, 8), 0.299))
 
 
-def test_inputs_can_be_trained_on_after_they_were_used_to_predict() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 2, 8), nn.Flatten())
-    spec = replace(SPEC, mean=(0.51, 0.5, 0.5))
+@pytest.fixture
+def network() -> ExpressionNetwork:
+    """Untrained, its answers differ from face to face."""
+    torch.manual_seed(0)
+    network = build_network("test_efficientnet", n_classes=2, drop_rate=0.5)
+    torch.nn.init.normal_(network.heads.linear.weight, std=5.0)
+    return network
+
+
+def test_inputs_can_be_trained_on_after_they_were_used_to_predict(network: ExpressionNetwork) -> None:
+    spec = replace(SPEC, image_px=32, mean=(0.51, 0.5, 0.5))
 
     predict_logits(network, draw_faces(2, 1), spec)
     network(to_inputs(torch.from_numpy(draw_faces(2, 1)), spec)).sum().backward()
 
-    assert network[0].weight.grad is not None
+    assert network.heads.linear.weight.grad is not None
 
 
-def test_logits_do_not_depend_on_the_batches_and_the_mode_is_put_back() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 2, 8), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.Flatten()).train()
+def test_logits_do_not_depend_on_the_batches_and_the_mode_is_put_back(network: ExpressionNetwork) -> None:
     faces = draw_faces(7, 1)
     faces.flags.writeable = False
+    network.train()
 
-    whole, cut = (predict_logits(network, faces, SPEC, batch_size=size) for size in (128, 3))
+    whole, cut = (predict_logits(network, faces, replace(SPEC, image_px=32), batch_size=size) for size in (128, 3))
 
-    np.testing.assert_allclose(whole, cut, rtol=1e-5)
+    np.testing.assert_allclose(whole, cut, rtol=1e-4, atol=1e-5)
     assert (whole.shape, whole.dtype, network.training) == ((7, 2), np.float32, True)
 
 
-def test_logits_are_the_mean_of_a_face_and_its_mirror_image_where_the_network_wants_it() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 2, 8), nn.Flatten())
+def test_logits_are_the_mean_of_a_face_and_its_mirror_image_where_the_network_wants_it(
+    network: ExpressionNetwork,
+) -> None:
     faces = draw_faces(5, 1)
+    spec = replace(SPEC, image_px=32)
 
-    both = predict_logits(network, faces, replace(SPEC, mirror=True))
+    both = predict_logits(network, faces, replace(spec, mirror=True))
 
-    one, other = (predict_logits(network, images, SPEC) for images in (faces, faces[:, :, ::-1]))
-    np.testing.assert_allclose(both, (one + other) / 2, rtol=1e-5, atol=1e-6)
+    one, other = (predict_logits(network, images, spec) for images in (faces, faces[:, :, ::-1]))
+    np.testing.assert_allclose(both, (one + other) / 2, rtol=1e-4, atol=1e-5)

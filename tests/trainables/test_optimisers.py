@@ -7,12 +7,14 @@ import torch
 from torch import nn
 
 from spaces.training_sections import LrScheduleConfig, OptimiserConfig
-from trainables.models.backbones import build_network, head_layers
+from trainables.losses.attention import AffinityLoss
+from trainables.models.architectures.network import ExpressionNetwork
+from trainables.models.backbones import build_network
 from trainables.optimisers import build_head_optimiser, build_optimiser, lr_factor, set_learning_rate
 
 
 @pytest.fixture(scope="module")
-def network() -> nn.Module:
+def network() -> ExpressionNetwork:
     return build_network("test_efficientnet", n_classes=3)
 
 
@@ -20,7 +22,7 @@ def group_of(optimiser: torch.optim.Optimizer, parameter: nn.Parameter) -> dict[
     return next(g for g in optimiser.param_groups if any(p is parameter for p in g["params"]))
 
 
-def test_optimiser_moves_every_weight_once(network: nn.Module) -> None:
+def test_optimiser_moves_every_weight_once(network: ExpressionNetwork) -> None:
     optimiser = build_optimiser(network, OptimiserConfig(head_lr_ratio=3.0))
 
     moved = [id(p) for group in optimiser.param_groups for p in group["params"]]
@@ -28,9 +30,9 @@ def test_optimiser_moves_every_weight_once(network: nn.Module) -> None:
     assert sorted(moved) == sorted(id(p) for p in network.parameters())
 
 
-def test_optimiser_gives_the_head_its_own_rate_and_vectors_no_decay(network: nn.Module) -> None:
+def test_optimiser_gives_the_head_its_own_rate_and_vectors_no_decay(network: ExpressionNetwork) -> None:
     optimiser = build_optimiser(network, OptimiserConfig(lr=1e-3, head_lr_ratio=10.0, weight_decay=0.1))
-    head = head_layers(network)[0]
+    head = network.heads.linear
     first = next(network.parameters())
 
     assert group_of(optimiser, head.weight)["lr"] == pytest.approx(1e-2)
@@ -60,13 +62,36 @@ def test_optimiser_moves_weights_as_torchs_plain_loop_does(name: str) -> None:
         torch.testing.assert_close(mine, its)
 
 
-def test_head_optimiser_has_its_own_rate_and_no_decay(network: nn.Module) -> None:
-    optimiser = build_head_optimiser(head_layers(network)[0].parameters(), OptimiserConfig(head_only_lr=0.5))
+def test_head_optimiser_has_its_own_rate_and_no_decay(network: ExpressionNetwork) -> None:
+    optimiser = build_head_optimiser(network.heads.linear.parameters(), OptimiserConfig(head_only_lr=0.5))
 
     assert [(g["lr"], g["weight_decay"]) for g in optimiser.param_groups] == [(0.5, 0.0)]
 
 
-def test_learning_rate_is_a_share_of_each_groups_peak(network: nn.Module) -> None:
+def test_optimiser_leaves_what_stands_still(network: ExpressionNetwork) -> None:
+    still = build_network("test_efficientnet", n_classes=3)
+    still.encoder.requires_grad_(False)
+
+    optimiser = build_optimiser(still, OptimiserConfig())
+
+    moved = [p for group in optimiser.param_groups for p in group["params"]]
+    assert {id(p) for p in moved} == {id(p) for p in still.heads.parameters()}
+
+
+def test_optimiser_lets_vectors_decay_where_all_do_and_centres_never(network: ExpressionNetwork) -> None:
+    loss = AffinityLoss(3, 8)
+
+    optimiser = build_optimiser(network, OptimiserConfig(weight_decay=0.1, decay_on="all"), loss=loss)
+
+    assert group_of(optimiser, network.heads.linear.bias)["weight_decay"] == 0.1
+    assert group_of(optimiser, loss.centres)["weight_decay"] == 0.0
+
+
+def test_sgd_has_momentum(network: ExpressionNetwork) -> None:
+    assert {g["momentum"] for g in build_optimiser(network, OptimiserConfig(name="sgd")).param_groups} == {0.9}
+
+
+def test_learning_rate_is_a_share_of_each_groups_peak(network: ExpressionNetwork) -> None:
     optimiser = build_optimiser(network, OptimiserConfig(lr=1e-3, head_lr_ratio=10.0))
 
     set_learning_rate(optimiser, 0.5)
@@ -102,3 +127,11 @@ def test_lr_factor_stays_at_one_when_constant() -> None:
 
 def test_lr_factor_is_positive_when_the_final_ratio_is_zero() -> None:
     assert lr_factor(0.5, LrScheduleConfig(name="exponential", final_ratio=0.0)) > 0
+
+
+def test_lr_factor_falls_by_gamma_at_the_end_of_each_epoch() -> None:
+    config = LrScheduleConfig(name="exponential", warmup_ratio=0.0, epoch_gamma=0.6)
+
+    factors = [lr_factor(p, config, epochs=4) for p in (0.0, 0.24, 0.25, 0.5, 0.99, 1.0)]
+
+    assert factors == pytest.approx([1.0, 1.0, 0.6, 0.36, 0.216, 0.216])

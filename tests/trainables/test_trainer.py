@@ -21,6 +21,7 @@ from trainables.trainer import HEAD_FILE, SCORES_FILE, WEIGHTS_FILE, Trainer
 
 MakeConfig = Callable[..., TrialConfig]
 MakeTable = Callable[..., FaceTable]
+STEM = "encoder.backbone.net.conv_stem.weight"
 BLENDED = {"train.head_epochs": 1, "blend.partner": "head", "blend.weight": 0.3}
 
 
@@ -104,7 +105,7 @@ def test_trainer_repeats_itself_by_seed_and_leaves_others_random_numbers_alone(
         run(trainer)
         assert torch.equal(torch.random.get_rng_state(), state)
         logits.append(trainer.scores().logits)
-        rows.append(trainer._rows)
+        rows.append(trainer._items.rows)
 
     np.testing.assert_array_equal(logits[0], logits[1])
     assert not np.array_equal(logits[0], logits[2])
@@ -142,7 +143,7 @@ def test_averaged_weights_are_what_is_scored_and_saved(
     logits = predict_logits(network, toy_table.split("valid").images, spec)
     np.testing.assert_allclose(logits, trainer.scores().logits, atol=1e-5)
     live = dict(trainer._stepper.network.named_parameters())
-    assert not torch.equal(live["conv_stem.weight"].detach(), network.state_dict()["conv_stem.weight"])
+    assert not torch.equal(live[STEM].detach(), network.state_dict()[STEM])
 
 
 def test_trainer_ends_diverged_with_finite_numbers(toy_table: FaceTable, make_config: MakeConfig) -> None:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from trainables.models.architectures.network import ExpressionNetwork
 
 
 class WeightAverage:
@@ -14,7 +15,7 @@ class WeightAverage:
     Source: Polyak and Juditsky 1992; the warm-up of the decay as in TensorFlow's moving averages.
     """
 
-    def __init__(self, network: nn.Module, *, decay: float) -> None:
+    def __init__(self, network: ExpressionNetwork, *, decay: float) -> None:
         self._decay = decay
         self._step = 0
         self._live = network
@@ -23,11 +24,14 @@ class WeightAverage:
             self._averaged = AveragedModel(network, use_buffers=True)
 
     @property
-    def network(self) -> nn.Module:
+    def network(self) -> ExpressionNetwork:
         """What is scored and saved."""
-        return self._live if self._averaged is None else self._averaged.module
+        if self._averaged is None:
+            return self._live
+        averaged: ExpressionNetwork = self._averaged.module  # type: ignore[assignment]
+        return averaged
 
-    def update(self, network: nn.Module) -> None:
+    def update(self, network: ExpressionNetwork) -> None:
         """Take in the weights after a step."""
         if self._averaged is None:
             return
@@ -36,7 +40,7 @@ class WeightAverage:
         self._averaged.multi_avg_fn = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         self._averaged.update_parameters(network)
 
-    def restart(self, network: nn.Module) -> None:
+    def restart(self, network: ExpressionNetwork) -> None:
         """Forget the average and begin with this network."""
         if self._averaged is not None:
             self._step = 0

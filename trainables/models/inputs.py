@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from trainables.checkpoint import NetworkSpec
+from trainables.models.architectures.answers import answer, decide
+from trainables.models.architectures.network import ExpressionNetwork
 
 GREY_SHARES = (0.299, 0.587, 0.114)
 """Of red, green and blue in grey, as Pillow mixes them (ITU-R 601-2)."""
@@ -44,10 +45,10 @@ def _constants(per_channel: tuple[float, ...], device: torch.device) -> torch.Te
 
 
 @torch.inference_mode()
-def predict_logits(
-    network: nn.Module, images: npt.NDArray[np.uint8], spec: NetworkSpec, *, batch_size: int = 128
-) -> npt.NDArray[np.float32]:
-    """Logits of decoded faces, in eval mode.
+def predict_outputs(
+    network: ExpressionNetwork, images: npt.NDArray[np.uint8], spec: NetworkSpec, *, batch_size: int = 128
+) -> dict[str, npt.NDArray[np.float32]]:
+    """All that a network says of decoded faces, in eval mode; no rule is applied.
 
     Args:
         network: on any device.
@@ -56,17 +57,28 @@ def predict_logits(
         batch_size: faces at once.
 
     Returns:
-        float32 [samples, classes].
+        `logits` [samples, classes], and `valence_arousal`, `action_units`, `hand` where there are such heads.
     """
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
-    logits = []
+    batches: list[dict[str, torch.Tensor]] = []
     for i in range(0, len(images), batch_size):
         inputs = to_inputs(torch.from_numpy(images[i : i + batch_size].copy()).to(device), spec)
-        answer = network(inputs).float()
-        if spec.mirror:
-            answer = (answer + network(inputs.flip(-1)).float()) / 2
-        logits.append(answer.cpu())
+        batches.append({name: numbers.cpu() for name, numbers in answer(network, inputs, mirror=spec.mirror).items()})
     network.train(was_training)
-    return torch.cat(logits).numpy()
+    return {name: torch.cat([batch[name] for batch in batches]).numpy() for name in batches[0]}
+
+
+def predict_logits(
+    network: ExpressionNetwork, images: npt.NDArray[np.uint8], spec: NetworkSpec, *, batch_size: int = 128
+) -> npt.NDArray[np.float32]:
+    """Logits of decoded faces in eval mode, the hand rule applied where the network has one; [samples, classes]."""
+    outputs = predict_outputs(network, images, spec, batch_size=batch_size)
+    return decided_logits(outputs, spec)
+
+
+def decided_logits(outputs: dict[str, npt.NDArray[np.float32]], spec: NetworkSpec) -> npt.NDArray[np.float32]:
+    """What `predict_outputs` found, with the hand rule of the spec applied; [samples, classes]."""
+    tensors = {name: torch.from_numpy(numbers) for name, numbers in outputs.items()}
+    return decide(tensors, spec.hand_rule, spec.classes).numpy()

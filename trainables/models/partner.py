@@ -1,4 +1,4 @@
-"""A saved model as the partner of a blend: its scores, mapped to the task's classes by name."""
+"""A saved model as the partner of a blend: its logits, those of the task's classes chosen by name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +11,6 @@ from spaces.errors import ModelError
 from trainables.checkpoint import load_network, load_spec
 from trainables.data.table import Split
 from trainables.models.inputs import predict_logits
-from trainables.scores import softmax
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def check_partner(path: Path, classes: Sequence[str]) -> None:
@@ -27,31 +24,22 @@ def check_partner(path: Path, classes: Sequence[str]) -> None:
         )
 
 
-def map_classes(probs: FloatArray, *, known: Sequence[str], wanted: Sequence[str]) -> FloatArray:
-    """Keep the wanted classes' probabilities, in their order, and let them sum to 1 again.
+def partner_logits(
+    path: Path, split: Split, classes: Sequence[str], *, device: torch.device
+) -> npt.NDArray[np.float32]:
+    """A saved model's logits for a split, computed on a device; those of other classes are left out.
 
-    Args:
-        probs: [samples, known classes].
-        known: the columns' names.
-        wanted: names to keep, all of them known.
-
-    Returns:
-        [samples, wanted classes].
-    """
-    kept = probs[:, [list(known).index(name) for name in wanted]]
-    return np.asarray(kept / np.maximum(kept.sum(axis=1, keepdims=True), 1e-12), dtype=np.float64)
-
-
-def partner_probs(path: Path, split: Split, classes: Sequence[str], *, device: torch.device) -> FloatArray:
-    """A saved model's probabilities for a split, computed on a device.
+    Their softmax are its probabilities of the task's classes, brought back to the sum 1.
 
     Returns:
         [samples, classes].
 
     Raises:
         ModelError: it is no model of ours, or does not know every class.
+
+    Source: Savchenko 2022 keeps six of a pre-trained model's eight scores in this way.
     """
     check_partner(path, classes)
     network, spec = load_network(path)
-    probs = softmax(predict_logits(network.to(device), split.images, spec))
-    return map_classes(probs, known=spec.classes, wanted=classes)
+    logits = predict_logits(network.to(device), split.images, spec)
+    return logits[:, [list(spec.classes).index(name) for name in classes]]

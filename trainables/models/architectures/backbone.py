@@ -1,0 +1,71 @@
+"""A feature extractor without its classifier: any of timm's, or torchvision's GoogLeNet, which timm lacks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from .googlenet import GoogLeNet
+
+TORCHVISION: dict[str, Callable[[], nn.Module]] = {"torchvision/googlenet": GoogLeNet}
+"""Names outside timm to what builds them."""
+
+
+class Backbone(nn.Module):
+    """From images to maps, and from maps to one embedding an image.
+
+    Attributes:
+        net: timm's (or torchvision's) own module, without classifier; its weights keep their published names.
+        n_channels: of the maps.
+        width: of the embeddings; more than `n_channels` where a network widens after pooling.
+    """
+
+    def __init__(self, name: str, *, drop_path_rate: float = 0.0) -> None:
+        super().__init__()
+        net = _create(name, drop_path_rate)
+        self.net = net
+        self.n_channels = int(net.num_features)  # type: ignore[arg-type]
+        self.width = int(getattr(net, "head_hidden_size", None) or self.n_channels)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[batch, 3, px, px] to embeddings [batch, width]."""
+        return self.pool(self.features(inputs))
+
+    def features(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[batch, 3, px, px] to what the network has before pooling, in its own layout."""
+        features: torch.Tensor = self.net.forward_features(inputs)  # type: ignore[operator]
+        return features
+
+    def pool(self, features: torch.Tensor) -> torch.Tensor:
+        """What `features` gives to embeddings [batch, width]."""
+        pooled: torch.Tensor = self.net.forward_head(features, pre_logits=True)  # type: ignore[operator]
+        return pooled
+
+    def maps(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[batch, 3, px, px] to maps [batch, channels, height, width], a transformer's tokens put back in place."""
+        features = self.features(inputs)
+        if features.ndim == 3:
+            n_prefix = int(getattr(self.net, "num_prefix_tokens", 0))
+            tokens = features[:, n_prefix:].transpose(1, 2)  # [batch, channels, tokens]
+            side = round(tokens.shape[-1] ** 0.5)
+            return tokens.reshape(*tokens.shape[:2], side, side)
+        return features.permute(0, 3, 1, 2) if _is_channels_last(self.net) else features
+
+
+def _create(name: str, drop_path_rate: float) -> nn.Module:
+    if name in TORCHVISION:
+        return TORCHVISION[name]()
+    options: dict[str, Any] = {"drop_path_rate": drop_path_rate} if drop_path_rate else {}
+    try:
+        net: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **options)
+    except TypeError as error:
+        if "'drop_path_rate'" not in str(error):
+            raise
+        return _create(name, 0.0)  # a network without stochastic depth goes without
+    return net
+
+
+def _is_channels_last(net: nn.Module) -> bool:
+    return str(getattr(net, "output_fmt", "NCHW")) in ("NHWC", "Format.NHWC")

@@ -1,0 +1,86 @@
+"""The whole network: an encoder, the heads on its embedding, and the hand module beside it."""
+
+import torch
+from torch import nn
+
+from .backbone import Backbone
+from .dan import DanEncoder
+from .design import Design
+from .deviation import DeviationEncoder
+from .hands import HandModule
+from .heads import Heads
+from .pooled import PooledEncoder
+from .two_branch import TwoBranchEncoder
+
+Outputs = dict[str, torch.Tensor]
+AnyEncoder = PooledEncoder | DanEncoder | DeviationEncoder | TwoBranchEncoder
+
+
+class ExpressionNetwork(nn.Module):
+    """From faces to logits of expressions, and to whatever else it has heads for.
+
+    Attributes:
+        encoder: from images to embeddings.
+        heads: on the embeddings.
+        hand: the hand module, or None.
+    """
+
+    def __init__(
+        self, backbone: str, *, n_classes: int, design: Design, drop_rate: float = 0.0, drop_path_rate: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.encoder = _build_encoder(backbone, design, drop_path_rate=drop_path_rate)
+        self.dropout = nn.Dropout(drop_rate)
+        logit_norm = design.encoder == "dan" and design.logit_norm
+        self.heads = Heads(self.encoder.width, n_classes, design, logit_norm=logit_norm)
+        self.hand = HandModule(Backbone(design.hand_backbone)) if design.hand_backbone else None
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[batch, 3, px, px] to logits [batch, classes]; no rule is applied."""
+        return self.outputs(inputs)["logits"]
+
+    def outputs(
+        self, inputs: torch.Tensor, *, appearance: torch.Tensor | None = None, frozen: torch.Tensor | None = None
+    ) -> Outputs:
+        """All that the network says of some faces.
+
+        Args:
+            inputs: [batch, 3, px, px].
+            appearance: for the appearance branch of two, the same faces not moved.
+            frozen: for a deviation encoder, the frozen twin's embeddings where they are known.
+
+        Returns:
+            What the encoder and the heads give, and `hand` [batch, 2] of a hand module.
+        """
+        match self.encoder:
+            case TwoBranchEncoder():
+                encoded = self.encoder(inputs, appearance)
+            case DeviationEncoder():
+                encoded = self.encoder(inputs, frozen)
+            case _:
+                encoded = self.encoder(inputs)
+        outputs: Outputs = {**encoded, **self.heads(self.dropout(encoded["embeddings"]))}
+        if self.hand is not None:
+            outputs["hand"] = self.hand(inputs)
+        return outputs
+
+
+def _build_encoder(backbone: str, design: Design, *, drop_path_rate: float) -> AnyEncoder:
+    own = Backbone(backbone, drop_path_rate=drop_path_rate)
+    match design.encoder:
+        case "pooled":
+            return PooledEncoder(own)
+        case "dan":
+            return _build_dan(own, design)
+        case "deviation":
+            return DeviationEncoder(own, eps=design.deviation_eps, eps_when=design.deviation_eps_when)
+        case "two_branch":
+            emotion = _build_dan(own, design) if design.emotion == "dan" else PooledEncoder(own)
+            appearance = Backbone(design.appearance_backbone)
+            return TwoBranchEncoder(emotion, appearance, trunk=(design.trunk_width, design.trunk_width_2))
+
+
+def _build_dan(backbone: Backbone, design: Design) -> DanEncoder:
+    return DanEncoder(
+        backbone, n_heads=design.attention_heads, width=design.attention_width, fusion=design.attention_fusion
+    )

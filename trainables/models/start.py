@@ -1,0 +1,48 @@
+"""Going on from a model that was trained before: what pre-training on another set, or transfer, means here."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from spaces.errors import ModelError
+from trainables.checkpoint import NetworkSpec, load_spec
+from trainables.models.architectures.network import ExpressionNetwork
+
+
+def check_start(path: Path, *, backbone: str) -> None:
+    """Raise ModelError where a saved model can't be the start of a network on this backbone."""
+    spec = load_spec(path)
+    if spec.backbone != backbone:
+        raise ModelError(f"model.start must be on the backbone {backbone!r}, got {spec.backbone!r}: {path}")
+
+
+def load_start(network: ExpressionNetwork, spec: NetworkSpec, path: Path) -> list[str]:
+    """Take over every tensor of the same name and shape from a saved model.
+
+    A plain model or a DAN also starts the emotion branch of two. Heads are taken over where the classes are the same,
+    in the same order; else they begin anew.
+
+    Args:
+        network: filled in place.
+        spec: of the network.
+        path: a saved model.
+
+    Returns:
+        The names of the tensors that were taken over.
+
+    Raises:
+        ModelError: it is no model of ours, or of another backbone.
+    """
+    check_start(path, backbone=spec.backbone)
+    same_classes = load_spec(path).classes == spec.classes
+    stored = load_file(path)
+    taken: dict[str, torch.Tensor] = {}
+    for name, own in network.state_dict().items():
+        if name.startswith("heads.") and not same_classes:
+            continue
+        source = name if name in stored else name.replace("encoder.emotion.", "encoder.", 1)
+        if source in stored and stored[source].shape == own.shape:
+            taken[name] = stored[source]
+    network.load_state_dict(taken, strict=False)
+    return sorted(taken)

@@ -1,0 +1,91 @@
+"""One update of weights: gradient, SAM's second look, clipping, the optimiser's step."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import nn
+
+from spaces.training_sections import OptimiserConfig
+from trainables.sam import perturbed, still_statistics
+
+Terms = dict[str, torch.Tensor]
+
+
+class Update:
+    """An optimiser with what is done around its step."""
+
+    def __init__(
+        self,
+        optimiser: torch.optim.Optimizer,
+        network: nn.Module,
+        config: OptimiserConfig,
+        *,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        """
+        Args:
+            optimiser: over what is trained.
+            network: whose batch norm a second pass of SAM may leave alone.
+            config: radius of SAM, and the largest norm of a gradient.
+            scaler: for float16; None elsewhere.
+        """
+        self.optimiser = optimiser
+        self._network = network
+        self._config = config
+        self._scaler = scaler
+
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """All that the optimiser moves."""
+        return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+
+    def step(self, compute_terms: Callable[[], Terms]) -> Terms:
+        """Move the weights once.
+
+        Args:
+            compute_terms: a forward pass: the loss's terms, which are summed; SAM calls it twice.
+
+        Returns:
+            The terms of the first pass and their sum as `loss`, detached.
+        """
+        terms = self._backward(compute_terms)
+        if self._config.sam_rho:
+            with ExitStack() as stack:
+                stack.enter_context(perturbed(self.parameters, rho=self._config.sam_rho))
+                if self._config.sam_batch_norm == "first":
+                    stack.enter_context(still_statistics(self._network))
+                self._backward(compute_terms)
+        self._apply()
+        return terms
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a run that goes on later."""
+        scaler = self._scaler.state_dict() if self._scaler else {}
+        return {"optimiser": self.optimiser.state_dict(), "scaler": scaler}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self._scaler and state["scaler"]:  # empty where the run began on a device that needs none
+            self._scaler.load_state_dict(state["scaler"])
+
+    def _backward(self, compute_terms: Callable[[], Terms]) -> Terms:
+        terms = compute_terms()
+        loss = torch.stack([term.float() for term in terms.values()]).sum()
+        self.optimiser.zero_grad(set_to_none=True)
+        scaled = self._scaler.scale(loss) if self._scaler else loss
+        scaled.backward()  # type: ignore[no-untyped-call]
+        return {**{name: term.detach() for name, term in terms.items()}, "loss": loss.detach()}
+
+    def _apply(self) -> None:
+        if self._config.grad_clip:
+            if self._scaler:
+                self._scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.parameters, self._config.grad_clip)
+        if self._scaler:
+            self._scaler.step(self.optimiser)
+            self._scaler.update()
+        else:
+            self.optimiser.step()
