@@ -250,15 +250,16 @@ def test_core_varies_what_the_papers_tuned() -> None:
 
 
 @pytest.mark.slow
-def test_presets_name_backbones_that_timm_has() -> None:
-    import timm
+def test_presets_name_backbones_that_there_are() -> None:
+    from trainables.models.backbones import check_backbone
 
-    known = set(timm.list_models())
-
+    settings = {"model.backbone", "branches.appearance_backbone", "hand.backbone"}
     for name in preset_names():
-        for parameter in load_space(name).parameters:
-            named = {str(value) for setting, value in parameter.probe_settings() if setting == "model.backbone"}
-            assert named <= known
+        space = load_space(name)
+        probed = [item for parameter in space.parameters for item in parameter.probe_settings()]
+        for setting, value in [*space.fixed.items(), *probed]:
+            if setting in settings and value != "none":
+                check_backbone(str(value))
 
 
 def test_empty_text_is_no_space() -> None:
