@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> "CommandParser":
     """The parser of all commands. Each leaves its function in `run`: arguments in, exit code out."""
     from search.command_parser import CommandParser
-    from search.commands import data, demo, final, launch, model, spaces, tools
+    from search.commands import data, demo, final, launch, model, reproduce, spaces, tools
 
     parser = CommandParser(
         prog="affectune",
@@ -78,7 +78,7 @@ def build_parser() -> "CommandParser":
     )
     parser.add_argument("--version", action="version", version=f"affectune {version()}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for module in (demo, data, spaces, launch, final, model, tools):
+    for module in (demo, data, spaces, launch, reproduce, final, model, tools):
         module.register(subparsers)
     return parser
 

@@ -64,6 +64,8 @@ def test_packages_are_ours_and_presets_go_with_them(metadata: configparser.Confi
     assert included == ["search", "search.*", "spaces", "spaces.*", "trainables", "trainables.*"]
     assert metadata["options.package_data"]["spaces"].split() == ["presets/*.yaml"]
     assert list((ROOT / "spaces" / "presets").glob("*.yaml"))
+    assert metadata["options.package_data"]["search.reproduce"].split() == ["papers/*.yaml"]
+    assert len(list((ROOT / "search" / "reproduce" / "papers").glob("*.yaml"))) == 5
 
 
 def test_every_folder_with_code_is_a_package() -> None:

@@ -58,6 +58,8 @@ class ValidScorer:
         self._loss = loss
         rows = np.arange(len(split))
         self._targets = split_targets(split, rows, tuple(needed_labels(config)))
+        people = [split.subjects[row] for row in np.flatnonzero(split.expression >= 0)]
+        self._n_subjects = len(set(people) - {None}) + people.count(None)  # a face without a person is one by itself
 
     @torch.no_grad()
     def score(self, outputs: dict[str, FloatArray]) -> Scored | None:
@@ -75,7 +77,7 @@ class ValidScorer:
         blended = self._blend(decide(tensors, rule, self._classes).numpy())
         preds = blended.argmax(axis=1)
         f1 = f1_per_class(confusion_matrix(labels, preds, len(self._classes)))
-        extras = _extras(outputs)
+        extras = extras_of(outputs)
         metrics = {"valid/loss": loss, "valid/macro_f1": float(f1.mean())}
         metrics |= {f"valid/f1/{name}": float(value) for name, value in zip(self._classes, f1, strict=True)}
         metrics |= self._affect_metrics(preds, extras) | self._hand_metrics(extras)
@@ -140,7 +142,7 @@ class ValidScorer:
         if "hand" in extras and truth is not None and (truth >= 0).any():
             right = (extras["hand"] >= 0.5) == (truth == 1)
             found["valid/hand_accuracy"] = float(right[truth >= 0].mean())
-        if hand.rule in ("tune_threshold", "tune_all") and "hand" in extras:
+        if hand.rule in ("tune_threshold", "tune_all") and "hand" in extras and self._n_subjects > 1:
             names = hand.exception_names if hand.rule == "tune_threshold" else None
             found["valid/hand_cross_fitted_f1"] = cross_fitted_hand_rule(
                 self._split.expression,
@@ -164,7 +166,8 @@ def _hand_probs(logits: FloatArray) -> FloatArray:
     return torch.from_numpy(logits).float().softmax(dim=1)[:, 1].numpy()
 
 
-def _extras(outputs: dict[str, FloatArray]) -> dict[str, FloatArray]:
+def extras_of(outputs: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    """What `predict_outputs` found beside the logits, as it is stored with scores; see `Scored`."""
     extras: dict[str, FloatArray] = {}
     if "hand" in outputs:
         extras["hand"] = _hand_probs(outputs["hand"])
