@@ -17,6 +17,7 @@ from trainables.data.classes import usual_word
 from trainables.data.table import FaceTable, Split
 from trainables.models.inputs import predict_outputs
 from trainables.models.partner import partner_logits
+from trainables.scoring import extras_of
 
 FloatArray = npt.NDArray[np.float32]
 
