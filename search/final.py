@@ -25,6 +25,7 @@ from search.tracking import Tracker
 from spaces.config import TrialConfig
 from spaces.errors import SearchError
 from trainables.data.table import FaceTable
+from trainables.metrics import macro_f1
 from trainables.run import TrialOrder
 
 LEAST_BAGS_S = 60.0
@@ -68,10 +69,8 @@ def build_ensemble(folder: SearchFolder, plan: EnsemblePlan, *, screen_to_stderr
         screen.close()
         candidates = [*trial_candidates(folder, records), *bags]
         members = select_members(candidates, max_members=plan.max_members, seed=plan.seed)
-        there = {candidate.key for candidate in candidates}
-        best_trial = next((record.trial_id for record in ranked if record.trial_id in there), "")
         comparison = compare(
-            candidates, members, table, best_trial=best_trial, max_members=plan.max_members, seed=plan.seed
+            candidates, members, table, best_trial=best_trial(candidates), max_members=plan.max_members, seed=plan.seed
         )
         ensemble = ensemble_document(folder, candidates, members, comparison=comparison, plan=plan)
         ensemble["run_key"] = free_key("ensemble", tracker)
@@ -80,7 +79,7 @@ def build_ensemble(folder: SearchFolder, plan: EnsemblePlan, *, screen_to_stderr
             folder, manifest, records, ensemble, wall_s=manifest.wall_s + time.time() - started_s
         )
         folder.write_summary(summary)
-        _clear_bags(folder, keep=there)
+        _clear_bags(folder, keep={candidate.key for candidate in candidates})
         track_ensemble(tracker, ensemble, folder, records)
     finally:
         screen.close()
@@ -103,6 +102,15 @@ def select_members(candidates: Sequence[Candidate], *, max_members: int, seed: i
     )
     weights = chosen.weights.tolist()
     return {candidate.key: w for candidate, w in zip(candidates, weights, strict=True) if w > 0}
+
+
+def best_trial(candidates: Sequence[Candidate]) -> str:
+    """The trial whose stored scores are the best; empty where bags alone are left.
+
+    A trial that was interrupted may have stored an epoch that its record had not heard of.
+    """
+    trials = [candidate for candidate in candidates if candidate.key.startswith("t")]
+    return max(trials, key=_stored_macro_f1).key if trials else ""
 
 
 def bag_order(
@@ -186,6 +194,11 @@ def _train_bags(
         if whole and candidate is not None:
             found.append(candidate)
     return found
+
+
+def _stored_macro_f1(candidate: Candidate) -> float:
+    scores = candidate.scores
+    return macro_f1(scores.labels, scores.logits.argmax(axis=1), len(scores.classes))
 
 
 def _first_free_number(folder: SearchFolder, tracker: Tracker) -> int:

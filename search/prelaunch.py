@@ -36,16 +36,16 @@ def check_launch(space: SearchSpace, table: FaceTable) -> None:
             raise DataError(
                 f"class {name!r} must have a training face, got 0: {table.path}; ingest again with --classes without it"
             )
-    checked: set[tuple[str, str, int]] = set()
+    checked: set[tuple[str, str, str, int]] = set()
     for config in iter_representatives(space):
         class_weights(np.asarray(counts["train"]), config.loss)
         check_labels(config, table)
-        for backbone, weights in networks_of(config):
-            model = (backbone, weights, config.model.image_px or table.info.image_px)
-            if model not in checked:
-                checked.add(model)
-                check_weights(backbone=backbone, weights=weights)
-                check_size(backbone=backbone, image_px=model[2])
+        image_px = config.model.image_px or table.info.image_px
+        for setting, backbone, weights in networks_of(config):
+            if (setting, backbone, weights, image_px) not in checked:
+                checked.add((setting, backbone, weights, image_px))
+                check_weights(backbone=backbone, weights=weights, setting=setting)
+                check_size(backbone=backbone, image_px=image_px, setting=setting)
         if config.model.start != "none":
             check_start(Path(config.model.start).expanduser(), backbone=config.model.backbone)
         if config.blend.partner not in ("none", "head"):
@@ -58,18 +58,19 @@ def check_networks(space: SearchSpace) -> None:
     Raises:
         ModelError: timm has no such backbone, or a weights file does not fit; the keys are named.
     """
-    pairs = {pair for config in iter_representatives(space) for pair in networks_of(config)}
-    for backbone, weights in sorted(pairs):
-        check_weights(backbone=backbone, weights="none" if weights == "hub" else weights)
+    networks = {network for config in iter_representatives(space) for network in networks_of(config)}
+    for setting, backbone, weights in sorted(networks):
+        check_weights(backbone=backbone, weights="none" if weights == "hub" else weights, setting=setting)
 
 
-def networks_of(config: TrialConfig) -> list[tuple[str, str]]:
-    """The backbones that a config builds, each with where its weights come from."""
-    found = [(config.model.backbone, config.model.weights)]
+def networks_of(config: TrialConfig) -> list[tuple[str, str, str]]:
+    """The backbones that a config builds: the setting that names each, its name, and where its weights come from."""
+    branches, hand = config.branches, config.hand
+    found = [("model.backbone", config.model.backbone, config.model.weights)]
     if config.model.encoder == "two_branch":
-        found.append((config.branches.appearance_backbone, config.branches.appearance_weights))
-    if config.hand.backbone != "none":
-        found.append((config.hand.backbone, config.hand.weights))
+        found.append(("branches.appearance_backbone", branches.appearance_backbone, branches.appearance_weights))
+    if hand.backbone != "none":
+        found.append(("hand.backbone", hand.backbone, hand.weights))
     return found
 
 

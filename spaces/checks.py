@@ -21,6 +21,14 @@ FILE_SETTINGS: dict[str, frozenset[str]] = {
 }
 """Settings that may name a file, and the words that are no file."""
 
+BACKBONE_OF_FILE: dict[str, str] = {
+    "model.weights": "model.backbone",
+    "model.start": "model.backbone",
+    "branches.appearance_weights": "branches.appearance_backbone",
+    "hand.weights": "hand.backbone",
+}
+"""Settings that may name a file, to the setting that names the one backbone which it fits."""
+
 _SPACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _FREE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
@@ -85,17 +93,22 @@ def check_setters(parameters: Parameters, fixed: Mapping[str, Value], *, where: 
 
 
 def check_weights_fit(parameters: Parameters, fixed: Mapping[str, Value], *, where: str = "") -> None:
-    """Raise SpaceError where one weights file is to serve several backbones."""
-    weights = fixed.get("model.weights", "none")
-    setter = next((each for each in parameters if "model.backbone" in each.setting_names), None)
-    if setter is None or not is_file("model.weights", weights) or "model.weights" in setter.setting_names:
-        return
-    backbones = {setter.settings_at(value).get("model.backbone") for value in setter.domain.probes()}
-    if len(backbones) > 1:
-        raise SpaceError(
-            f"model.weights must be none or hub where the backbone varies, got {weights} for {len(backbones)} "
-            "backbones" + _at(where) + "; fix model.backbone too"
-        )
+    """Raise SpaceError where one file is to serve several backbones."""
+    base = {**TrialConfig().to_flat(), **fixed}
+    for name, of_backbone in BACKBONE_OF_FILE.items():
+        file = fixed.get(name, "none")
+        setter = next((each for each in parameters if of_backbone in each.setting_names), None)
+        if setter is None or not is_file(name, file) or name in setter.setting_names:
+            continue
+        settings = [{**base, **setter.settings_at(value)} for value in setter.domain.probes()]
+        backbones = {each[of_backbone] for each in settings} - {"none"}
+        if len(backbones) > 1:
+            words = " or ".join(sorted(FILE_SETTINGS[name], reverse=True))
+            raise SpaceError(
+                f"{name} must be {words} where the backbone varies, got {file} for {len(backbones)} backbones"
+                + _at(where)
+                + f"; fix {of_backbone} too"
+            )
 
 
 def check_combinations(parameters: Parameters, fixed: Mapping[str, Value], *, where: str = "") -> None:

@@ -110,13 +110,15 @@ def _mix(s: Flat) -> str | None:
         name
         for name, present in (
             ("affect.heads", s["affect.heads"] != "none"),
+            ("loss.affinity_weight", s["loss.affinity_weight"] > 0),
+            ("loss.partition_weight", s["loss.partition_weight"] > 0),
             ("loss.landmark_weight", s["loss.landmark_weight"] > 0),
             ("hand.backbone", s["hand.backbone"] != "none"),
         )
         if present
     ]
     if s["augment.mix"] == "mixup" and others:
-        rule = f"must be none or mix_augment beside {others[0]}, since a mixed face has no other label"
+        rule = f"must be none or mix_augment beside {others[0]}, since mixed faces are judged by their expression alone"
         return f"augment.mix {rule}, got 'mixup'"
     return None
 

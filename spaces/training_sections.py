@@ -21,7 +21,8 @@ class DataConfig(Section):
     sampler_power: float = Field(default=1.0, ge=0, le=2, description="power of the weighted sampler; 1 balances")
     normalise: Literal["auto", "backbone", "table"] = Field(
         default="auto",
-        description="whose mean and std: the backbone's, the table's, or auto (backbone's if it has weights)",
+        description="whose mean and std: the backbone's, the table's, or auto (those of model.start; else the "
+        "backbone's if it has weights; else the table's)",
     )
 
 

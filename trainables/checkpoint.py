@@ -60,6 +60,9 @@ def load_spec(path: Path) -> NetworkSpec:
     Raises:
         ModelError: the file is missing, broken, or not a network of ours.
     """
+    if not path.is_file():
+        reason = "it is a folder" if path.is_dir() else "there is no such file"
+        raise ModelError(f"saved model could not be read, {reason}: {path}")
     try:
         with safe_open(path, framework="pt") as file:
             stored = (file.metadata() or {}).get("affectune")

@@ -40,11 +40,11 @@ def perturbed(parameters: Sequence[nn.Parameter], *, rho: float) -> Iterator[Non
 def still_statistics(network: nn.Module) -> Iterator[None]:
     """Batch norm normalises as in training, but its running statistics do not move."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
-    momenta = [norm.momentum for norm in norms]
+    tracked = [norm.track_running_stats for norm in norms]
     for norm in norms:
-        norm.momentum = 0.0
+        norm.track_running_stats = False
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for norm, was_tracked in zip(norms, tracked, strict=True):
+            norm.track_running_stats = was_tracked

@@ -92,7 +92,8 @@ class Trainer:
             n_classes=len(self.classes),
             feature_width=network.encoder.feature_width,
         ).to(self._device)
-        memory = build_memory(network.encoder, n_items=len(self._items.rows), is_offline=self._augmenter.is_idle)
+        looks_the_same = self._augmenter.is_idle and config.augment.mix != "mixup"
+        memory = build_memory(network.encoder, n_items=len(self._items), is_offline=looks_the_same)
         self._stepper = Stepper(network, self.spec, loss=self._loss, config=config, memory=memory)
         n_batches = len(self._batches(epoch=1))
         self._faces_per_step = len(self._items.rows) / n_batches

@@ -7,6 +7,9 @@ from typing import Any
 
 from search.commands.options import add_resources, add_storage, at_least, duration_s, resources_of, storage_of
 
+INTERRUPTED_CODE = 130
+"""Exit code of a search that did not come to its end."""
+
 
 def register(subparsers: Any) -> None:
     """Add the two commands."""
@@ -58,7 +61,7 @@ def _more_trials(text: str) -> dict[str, int]:
 
 
 def run_search_command(args: argparse.Namespace) -> int:
-    """Launch, follow, and say what came out."""
+    """Launch, follow, and say what came out; 130 where it was interrupted."""
     from pathlib import Path
 
     from spaces.fixing import parse_fixes
@@ -80,12 +83,11 @@ def run_search_command(args: argparse.Namespace) -> int:
         plan=plan,
         screen_to_stderr=args.json,
     )
-    _print(outcome, as_json=args.json)
-    return 0
+    return _print(outcome, as_json=args.json)
 
 
 def run_resume_command(args: argparse.Namespace) -> int:
-    """Go on, follow, and say what came out."""
+    """Go on, follow, and say what came out; 130 where it was interrupted."""
     from search.resume import More, resume_search
 
     outcome = resume_search(
@@ -96,16 +98,17 @@ def run_resume_command(args: argparse.Namespace) -> int:
         resources=resources_of(args),
         screen_to_stderr=args.json,
     )
-    _print(outcome, as_json=args.json)
-    return 0
+    return _print(outcome, as_json=args.json)
 
 
-def _print(outcome: Any, *, as_json: bool) -> None:
+def _print(outcome: Any, *, as_json: bool) -> int:
+    """Say what came out. Returns the exit code."""
     document = _document(outcome)
     if as_json:
         print(json.dumps(document, indent=2))
     else:
         _print_outcome(document)
+    return INTERRUPTED_CODE if document["interrupted"] else 0
 
 
 def _document(outcome: Any) -> dict[str, Any]:

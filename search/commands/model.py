@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,46 +132,55 @@ def _progress(title: str, n: int) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=n)
         yield lambda done: bar.update(task, completed=done)
 
 
 def _print_predictions(predictions: list[dict[str, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table("image", "expression", *predictions[0]["probabilities"])
-    for column in table.columns[2:]:
-        column.justify = "right"
-    table.columns[0].overflow = "fold"
+    table = _table(["image", "expression"], predictions[0]["probabilities"])
     for prediction in predictions:
         probs = [f"{p:.3f}" for p in prediction["probabilities"].values()]
         table.add_row(prediction["image"], prediction["expression"], *probs)
     Console().print(table)
 
 
+def _table(texts: Iterable[str], numbers: Iterable[str], *, title: str | None = None) -> Any:
+    """Columns of texts, then of numbers; on a narrow screen paths and headings are folded, all else stays whole."""
+    from rich.table import Table
+
+    table = Table(
+        title=title, title_justify="left", box=None, pad_edge=False, collapse_padding=True, header_style="dim"
+    )
+    for name in texts:
+        table.add_column(name, overflow="fold", no_wrap=name != "image")
+    for name in numbers:
+        table.add_column(name, justify="right", overflow="fold", min_width=5)
+    return table
+
+
 def _print_evaluation(evaluation: "Evaluation") -> None:
     from rich.console import Console
-    from rich.table import Table
 
     console = Console(highlight=False)
     interval = evaluation.interval
     console.print(
         f"macro-F1 {evaluation.macro_f1:.4f} (95 % interval {interval.low:.4f} to {interval.high:.4f}, "
-        f"by {interval.unit}), accuracy {evaluation.accuracy:.4f}, {evaluation.n:,} faces"
+        f"by {interval.unit}), accuracy {evaluation.accuracy:.4f}, {evaluation.n:,} faces",
+        soft_wrap=True,
     )
-    per_class = Table("class", "precision", "recall", "F1", "faces")
+    per_class = _table(["class"], ["precision", "recall", "F1", "faces"])
     for name, row in evaluation.per_class().items():
         per_class.add_row(
             name, f"{row['precision']:.3f}", f"{row['recall']:.3f}", f"{row['f1']:.3f}", f"{row['support']:,}"
         )
-    confusion = Table("truth \\ answer", *evaluation.classes, title="confusion matrix", title_justify="left")
+    confusion = _table(["truth \\ answer"], evaluation.classes, title="confusion matrix")
     for name, counts in zip(evaluation.classes, evaluation.confusion.tolist(), strict=True):
         confusion.add_row(name, *(f"{count:,}" for count in counts))
     for table in (per_class, confusion):
-        for column in table.columns[1:]:
-            column.justify = "right"
         console.print(table)
     for reason, count in evaluation.left_out.items():
         console.print(f"left out: {count:,} with {reason}")

@@ -94,7 +94,7 @@ def _print_space(space: "SearchSpace") -> None:
     console = Console()
     n_points = len(space.initial_points()) - 1
     dimensions = f"{len(space.parameters)} dimension{'s' if len(space.parameters) != 1 else ''}"
-    console.print(f"[bold]{escape(space.name)}[/bold]  {escape(space.description)}", highlight=False)
+    console.print(f"[bold]{escape(space.name)}[/bold]  {escape(space.description)}", highlight=False, soft_wrap=True)
     console.print(_dimensions_table(space))
     console.print(_config_table(space))
     points = f"{n_points} point{'s' if n_points != 1 else ''} to try after the default"
@@ -107,8 +107,9 @@ def _dimensions_table(space: "SearchSpace") -> Any:
 
     from spaces.domains import label_of
 
-    table = Table(title="What varies", title_justify="left")
-    for column in ("parameter", "domain", "default", "when"):
+    table = Table(title="What varies", title_justify="left", box=None, pad_edge=False, header_style="dim")
+    table.add_column("parameter", no_wrap=True)  # a name can be copied from any screen
+    for column in ("domain", "default", "when"):
         table.add_column(column, overflow="fold")
     for each in space.parameters:
         when = " and ".join(condition.describe() for condition in each.when)
@@ -124,8 +125,9 @@ def _config_table(space: "SearchSpace") -> Any:
     from spaces.domains import label_of
 
     varying = {name for each in space.parameters for name in each.setting_names}
-    table = Table(title="Config of trial 0", title_justify="left")
-    for column in ("setting", "value", "", "meaning"):
+    table = Table(title="Config of trial 0", title_justify="left", box=None, pad_edge=False, header_style="dim")
+    table.add_column("setting", no_wrap=True)
+    for column in ("value", "", "meaning"):
         table.add_column(column, overflow="fold")
     for name, value in space.to_config(space.default()).to_flat().items():
         origin = "varies" if name in varying else "fixed" if name in space.fixed else ""

@@ -1,6 +1,7 @@
 """Toy tables that a network learns in a few steps, and one short training that several tests look at."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,10 @@ def toy_faces(labels: "np.ndarray[Any, Any]", *, px: int, channels: int, seed: i
 
 @pytest.fixture(scope="session")
 def make_table(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., "FaceTable"]:
-    """Write a toy table: `make_table(train=[labels], valid=[labels], classes=, px=, channels=)`."""
+    """Write a toy table: `make_table(train=[labels], valid=[labels], classes=, px=, channels=)`.
+
+    `columns` gives optional labels: split to name to values, as `Faces` takes them.
+    """
     from trainables.data.table import write_table
 
     def make(
@@ -44,9 +48,12 @@ def make_table(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., "FaceT
         classes: tuple[str, ...] = CLASSES,
         px: int = 32,
         channels: int = 1,
+        columns: dict[str, dict[str, Any]] | None = None,
     ) -> "FaceTable":
         splits = {
-            name: toy_faces(np.asarray(labels), px=px, channels=channels, seed=seed)
+            name: replace(
+                toy_faces(np.asarray(labels), px=px, channels=channels, seed=seed), **(columns or {}).get(name, {})
+            )
             for seed, (name, labels) in enumerate({"train": train, "valid": valid}.items())
         }
         out: Path = tmp_path_factory.mktemp("toy") / "table"
@@ -59,6 +66,28 @@ def make_table(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., "FaceT
 def toy_table(make_table: Callable[..., "FaceTable"]) -> "FaceTable":
     """48 grey training faces and 24 valid ones of 32 px, three classes."""
     return make_table()
+
+
+@pytest.fixture(scope="session")
+def labelled_table(make_table: Callable[..., "FaceTable"]) -> "FaceTable":
+    """The toy faces with all that can be known of one; some rows lack their expression, some other labels.
+
+    The hand is seen on every other face of the first class and nowhere else.
+    """
+    columns, labels = {}, {}
+    for seed, (name, n) in enumerate({"train": 48, "valid": 24}.items()):
+        generator = np.random.default_rng(seed)
+        expression = np.arange(n) % 3
+        valence, arousal = generator.uniform(-1, 1, (2, n)).astype(np.float32)
+        columns[name] = {
+            "valence": np.where(np.arange(n) % 5 == 1, np.float32(np.nan), valence),
+            "arousal": np.where(np.arange(n) % 5 == 1, np.float32(np.nan), arousal),
+            "action_units": np.where(np.arange(n)[:, None] % 7 == 2, -1, generator.integers(0, 2, (n, 12))),
+            "landmarks": generator.uniform(0.1, 0.9, (n, 136)).astype(np.float32),
+            "hand": np.where(np.arange(n) % 11 == 3, -1, np.arange(n) % 6 == 0),
+        }
+        labels[name] = np.where(np.arange(n) % 8 == 7, -1, expression)
+    return make_table(**labels, columns=columns)
 
 
 @pytest.fixture(scope="session")

@@ -82,7 +82,7 @@ def _check_landmarks(split: Split, table: FaceTable) -> None:
         worst = worst[(worst < 0) | (worst > 1)][0]
         raise DataError(
             f"landmarks must lie within 0..1 of the image where loss.landmark_weight is above 0, got {worst:g} "
-            f"for {split.sample_ids[outside[0]]!r} ({len(outside)} faces of {split.name}): {table.path}"
+            f"for {split.sample_ids[outside[0]]!r} ({len(outside)} of {len(split)} faces of {split.name}): {table.path}"
         )
 
 

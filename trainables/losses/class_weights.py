@@ -37,7 +37,8 @@ def class_weights(counts: npt.NDArray[np.int64], config: LossConfig) -> FloatArr
         weights = np.asarray(config.class_weights, dtype=np.float64)
     else:
         raise ConfigError(
-            f"loss.class_weights must have one weight a class ({len(counts)}), got {len(config.class_weights)}"
+            f"loss.class_weights must have one weight a class ({len(counts)}), got {len(config.class_weights)}; "
+            "null leaves them to loss.class_weight_exponent"
         )
     if config.class_weight_form in ("mean_one", "effective_number"):
         weights = weights / weights.mean()

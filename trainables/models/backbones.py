@@ -55,19 +55,26 @@ def build_backbone(name: str) -> Backbone:
     return Backbone(name)
 
 
-def check_image_px(backbone: Backbone, *, name: str, image_px: int) -> None:
+def check_image_px(backbone: Backbone, *, name: str, image_px: int, setting: str = "") -> None:
     """Raise ModelError where a backbone, such as most transformers, takes one size of image and this is another."""
     settings = _published(backbone)
     if settings.get("fixed_input_size") and image_px != settings["input_size"][-1]:
         wanted = settings["input_size"][-1]
-        raise ModelError(f"model.image_px must be {wanted} for backbone {name!r}, got {image_px}")
+        where = f": {setting}" if setting else ""
+        raise ModelError(f"model.image_px must be {wanted} for backbone {name!r}, got {image_px}{where}")
 
 
-def check_size(*, backbone: str, image_px: int) -> None:
-    """Raise ModelError before a search starts where a backbone does not take images of this side."""
+def check_size(*, backbone: str, image_px: int, setting: str = "") -> None:
+    """Raise ModelError before a search starts where a backbone does not take images of this side.
+
+    Args:
+        backbone: timm's name, or torchvision/googlenet.
+        image_px: side that the network sees.
+        setting: dotted name of the setting that names the backbone, for the error.
+    """
     with torch.device("meta"):
         built = build_backbone(backbone)
-    check_image_px(built, name=backbone, image_px=image_px)
+    check_image_px(built, name=backbone, image_px=image_px, setting=setting)
 
 
 def backbone_normalisation(backbone: Backbone) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from spaces.config import TrialConfig
-from trainables.checkpoint import NetworkSpec
+from trainables.checkpoint import NetworkSpec, load_spec
 from trainables.data.table import DatasetInfo
 from trainables.models.architectures.design import Design
 from trainables.models.architectures.deviation import DeviationEncoder
@@ -87,16 +87,19 @@ def _fill(network: ExpressionNetwork, spec: NetworkSpec, config: TrialConfig) ->
         )
     if network.hand is not None:
         load_backbone_weights(network.hand.backbone, name=config.hand.backbone, weights=config.hand.weights)
-    if model.start != "none":
-        load_start(network, spec, Path(model.start).expanduser())
-    if isinstance(encoder, DeviationEncoder):
+    taken = [] if model.start == "none" else load_start(network, spec, Path(model.start).expanduser())
+    has_own_twin = any(name.startswith("encoder.frozen.") for name in taken)  # of a deviation that goes on
+    if isinstance(encoder, DeviationEncoder) and not has_own_twin:
         encoder.equal_twins()
 
 
 def _normalisation(
     config: TrialConfig, info: DatasetInfo, network: ExpressionNetwork
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    whose = config.data.normalise
+    whose, start = config.data.normalise, config.model.start
+    if whose == "auto" and start != "none":
+        seen = load_spec(Path(start).expanduser())
+        return seen.mean, seen.std
     if whose == "backbone" or (whose == "auto" and config.model.weights != "none"):
         return backbone_normalisation(network.encoder.backbone)
     repeats = 3 // info.channels

@@ -13,7 +13,7 @@ from trainables.models.architectures.network import ExpressionNetwork
 def check_start(path: Path, *, backbone: str) -> None:
     """Raise ModelError where a saved model can't be the start of a network on this backbone."""
     spec = load_spec(path)
-    if spec.backbone != backbone:
+    if spec.backbone.split(".")[0] != backbone.split(".")[0]:  # what stands behind the dot names weights
         raise ModelError(f"model.start must be on the backbone {backbone!r}, got {spec.backbone!r}: {path}")
 
 

@@ -36,9 +36,15 @@ def load_backbone_weights(backbone: Backbone, *, name: str, weights: str) -> Non
     backbone.net.load_state_dict(_fitting(state, backbone, name=name, weights=weights), strict=False)
 
 
-def check_weights(*, backbone: str, weights: str) -> None:
-    """Raise ModelError before a search starts where a trial could not load these weights."""
-    check_backbone(backbone)
+def check_weights(*, backbone: str, weights: str, setting: str = "") -> None:
+    """Raise ModelError before a search starts where a trial could not load these weights.
+
+    Args:
+        backbone: timm's name, or torchvision/googlenet.
+        weights: as `load_backbone_weights` takes them.
+        setting: dotted name of the setting that names the backbone, for the error.
+    """
+    check_backbone(backbone, setting=setting)
     if weights == "none":
         return
     if weights == "hub":
