@@ -10,6 +10,14 @@ SCORE_ROWS = {
     "ensemble": "this ensemble",
 }
 
+ENCODER_WORDS = {
+    "pooled": "",
+    "dan": " with cross attention",
+    "deviation": " against its frozen twin",
+    "two_branch": " beside {appearance_backbone}",
+}
+"""What stands around a backbone, by its design's encoder."""
+
 
 def choice_section(*, search: str, ends: Mapping[str, int], scores: Mapping[str, Mapping[str, Any]]) -> str:
     """Markdown about the search behind an ensemble and the scores, the honest one first among them.
@@ -51,7 +59,7 @@ def full_card(card: str, *, classes: Sequence[str], networks: Sequence[Mapping[s
         networks: entries of members.json.
     """
     rows = [
-        f"| {entry['file']} | {entry['backbone']} | {entry['weight']:.3f} | {entry['table_px']} px, "
+        f"| {entry['file']} | {_built(entry)} | {entry['weight']:.3f} | {entry['table_px']} px, "
         f"{'grey' if entry['channels'] == 1 else 'RGB'}, seen at {entry['image_px']} px"
         f"{', with their mirror images' if entry['mirror'] else ''} |"
         for entry in networks
@@ -92,6 +100,16 @@ def full_card(card: str, *, classes: Sequence[str], networks: Sequence[Mapping[s
             "",
         ]
     )
+
+
+def _built(entry: Mapping[str, Any]) -> str:
+    """A network's backbones in words, and the hand rule that may change its answer."""
+    design, rule = entry.get("design", {}), entry.get("hand_rule")
+    words = entry["backbone"] + ENCODER_WORDS[design.get("encoder", "pooled")].format(**design)
+    if not rule:
+        return words
+    seen = f"a hand, seen by {design['hand_backbone']} with {rule['threshold']:.3g} or more, makes it {rule['target']}"
+    return f"{words}; {seen}" + (f", unless it is {' or '.join(rule['exceptions'])}" if rule["exceptions"] else "")
 
 
 def _f(value: Any) -> str:

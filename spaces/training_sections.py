@@ -126,6 +126,12 @@ class TrainConfig(Section):
         default=0, ge=0, le=16, description="stages of the backbone, from the stem on, that stand still"
     )
     batch_size: int = Field(default=64, ge=2, le=65536, description="faces a step")
+    micro_batch: int | None = Field(
+        default=None,
+        ge=2,
+        le=65536,
+        description="faces at once where a step's do not fit into memory; gradients add up, batch norm sees the part",
+    )
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="averaging of weights over steps; 0 does not average")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",

@@ -59,7 +59,7 @@ def train_heads(
             batch = chosen.to(embeddings.device)
             faces, answers = embeddings[batch], {name: numbers[batch] for name, numbers in labels.items()}
             set_learning_rate(update.optimiser, lr_factor(step / n_steps, config.lr_schedule))
-            update.step(lambda faces=faces, answers=answers: loss(network.heads(faces), answers))  # type: ignore[misc]
+            update.step([(1.0, lambda faces=faces, answers=answers: loss(network.heads(faces), answers))])  # type: ignore[misc]
             step += 1
 
 

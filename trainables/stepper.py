@@ -1,5 +1,6 @@
 """One training step on a batch of faces, in the arithmetic that the device does best."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -64,16 +65,9 @@ class Stepper:
         """
         factor = lr_factor(progress, self._config.lr_schedule, epochs=self._config.train.epochs)
         set_learning_rate(self._update.optimiser, factor)
-        inputs = to_inputs(batch.images.to(self._device, non_blocking=True), self._spec)
-        looks = None
-        if batch.appearance is not None:
-            looks = to_inputs(batch.appearance.to(self._device, non_blocking=True), self._spec)
-        targets = {name: labels.to(self._device, non_blocking=True) for name, labels in batch.targets.items()}
-        frozen = None
-        if self._memory is not None:
-            with self._autocast():
-                frozen = self._memory.recall(batch.positions, inputs)
-        terms = self._update.step(self._with_mixed(inputs, looks, targets, frozen))
+        n_faces = len(batch.positions)
+        passes = [(len(part.positions) / n_faces, self._pass(part)) for part in self._parts(batch)]
+        terms = self._update.step(passes)
         self.average.update(self.network)
         return terms
 
@@ -93,10 +87,26 @@ class Stepper:
         self.average.load_state_dict(state["average"])
         self._update.load_state_dict(state["update"])
 
-    def _with_mixed(
-        self, inputs: torch.Tensor, looks: torch.Tensor | None, targets: Terms, frozen: torch.Tensor | None
-    ) -> Any:
-        """A forward pass over real faces, mixed ones or both, as the config says; both passes of SAM see the same."""
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """The batch, cut where it is not to go through the network at once; no part is a face alone."""
+        micro, n_faces = self._config.train.micro_batch, len(batch.positions)
+        if micro is None or n_faces <= micro:
+            return [batch]
+        n_parts = min(-(-n_faces // micro), n_faces // 2)
+        cuts = [chosen.tolist() for chosen in torch.arange(n_faces).tensor_split(n_parts)]
+        return [_cut(batch, cut[0], cut[-1] + 1) for cut in cuts]
+
+    def _pass(self, batch: Batch) -> Callable[[], Terms]:
+        """A forward pass over real faces, mixed ones or both, as the config says; SAM's two see the same."""
+        inputs = to_inputs(batch.images.to(self._device, non_blocking=True), self._spec)
+        looks = None
+        if batch.appearance is not None:
+            looks = to_inputs(batch.appearance.to(self._device, non_blocking=True), self._spec)
+        targets = {name: labels.to(self._device, non_blocking=True) for name, labels in batch.targets.items()}
+        frozen = None
+        if self._memory is not None:
+            with self._autocast():
+                frozen = self._memory.recall(batch.positions, inputs)
         how = self._config.augment.mix
         mixed = mix(inputs, alpha=self._config.augment.mix_alpha) if how != "none" else None
 
@@ -119,6 +129,13 @@ class Stepper:
         if self._dtype is torch.float32:
             return nullcontext()
         return torch.autocast(self._device.type, dtype=self._dtype)
+
+
+def _cut(batch: Batch, first: int, last: int) -> Batch:
+    """Some faces of a batch, `last` not among them."""
+    looks = None if batch.appearance is None else batch.appearance[first:last]
+    targets = {name: labels[first:last] for name, labels in batch.targets.items()}
+    return Batch(batch.images[first:last], looks, targets, batch.positions[first:last])
 
 
 def arithmetic(config: TrialConfig, device: torch.device) -> torch.dtype:

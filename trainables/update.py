@@ -12,6 +12,9 @@ from trainables.sam import perturbed, still_statistics
 
 Terms = dict[str, torch.Tensor]
 
+Part = tuple[float, Callable[[], Terms]]
+"""A part of a batch: its share of the faces, and a forward pass over it that gives the loss's terms."""
+
 
 class Update:
     """An optimiser with what is done around its step."""
@@ -41,22 +44,22 @@ class Update:
         """All that the optimiser moves."""
         return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
 
-    def step(self, compute_terms: Callable[[], Terms]) -> Terms:
+    def step(self, parts: Sequence[Part]) -> Terms:
         """Move the weights once.
 
         Args:
-            compute_terms: a forward pass: the loss's terms, which are summed; SAM calls it twice.
+            parts: of the batch, one where it fits into memory; their shares sum to 1. SAM passes over all twice.
 
         Returns:
             The terms of the first pass and their sum as `loss`, detached.
         """
-        terms = self._backward(compute_terms)
+        terms = self._backward(parts)
         if self._config.sam_rho:
             with ExitStack() as stack:
                 stack.enter_context(perturbed(self.parameters, rho=self._config.sam_rho))
                 if self._config.sam_batch_norm == "first":
                     stack.enter_context(still_statistics(self._network))
-                self._backward(compute_terms)
+                self._backward(parts)
         self._apply()
         return terms
 
@@ -71,13 +74,21 @@ class Update:
         if self._scaler and state["scaler"]:  # empty where the run began on a device that needs none
             self._scaler.load_state_dict(state["scaler"])
 
-    def _backward(self, compute_terms: Callable[[], Terms]) -> Terms:
-        terms = compute_terms()
-        loss = torch.stack([term.float() for term in terms.values()]).sum()
+    def _backward(self, parts: Sequence[Part]) -> Terms:
+        """Gradients of the whole batch, added up part by part; its terms and their sum."""
         self.optimiser.zero_grad(set_to_none=True)
-        scaled = self._scaler.scale(loss) if self._scaler else loss
-        scaled.backward()  # type: ignore[no-untyped-call]
-        return {**{name: term.detach() for name, term in terms.items()}, "loss": loss.detach()}
+        total: Terms = {}
+        for share, compute_terms in parts:
+            terms = compute_terms()
+            loss = torch.stack([term.float() for term in terms.values()]).sum()
+            weighted = loss if share == 1.0 else share * loss
+            scaled = self._scaler.scale(weighted) if self._scaler else weighted
+            scaled.backward()  # type: ignore[no-untyped-call]
+            for name, term in {**terms, "loss": loss}.items():
+                so_far = total.get(name)
+                own = term.detach() if share == 1.0 else share * term.detach()
+                total[name] = own if so_far is None else so_far + own
+        return total
 
     def _apply(self) -> None:
         if self._config.grad_clip:

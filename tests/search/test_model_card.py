@@ -1,5 +1,9 @@
 """The model card says what a score is worth."""
 
+from typing import Any
+
+import pytest
+
 from search.model_card import choice_section, full_card
 
 
@@ -31,3 +35,34 @@ def test_card_says_how_a_network_is_fed() -> None:
 
     assert "| 00.safetensors | resnet18 | 0.500 | 48 px, grey, seen at 48 px, with their mirror images |" in card
     assert "| 48 px, grey, seen at 64 px |" in card
+
+
+@pytest.mark.parametrize(
+    ("design", "rule", "words"),
+    [
+        ({"encoder": "pooled"}, None, "resnet50"),
+        ({"encoder": "dan"}, None, "resnet50 with cross attention"),
+        ({"encoder": "deviation"}, None, "resnet50 against its frozen twin"),
+        ({"encoder": "two_branch", "appearance_backbone": "resnet18"}, None, "resnet50 beside resnet18"),
+        (
+            {"encoder": "pooled", "hand_backbone": "resnet18"},
+            {"target": "fear", "threshold": 0.25, "exceptions": ["joy", "awe"]},
+            "resnet50; a hand, seen by resnet18 with 0.25 or more, makes it fear, unless it is joy or awe",
+        ),
+        (
+            {"encoder": "pooled", "hand_backbone": "resnet18"},
+            {"target": "fear", "threshold": 0.5, "exceptions": []},
+            "resnet50; a hand, seen by resnet18 with 0.5 or more, makes it fear",
+        ),
+    ],
+    ids=["pooled", "dan", "deviation", "two_branch", "hand_rule", "hand_rule_without_exception"],
+)
+def test_card_says_what_stands_around_a_backbone(
+    design: dict[str, Any], rule: dict[str, Any] | None, words: str
+) -> None:
+    network = {"file": "00.safetensors", "backbone": "resnet50", "weight": 1.0, "table_px": 48, "channels": 1}
+    entry = {**network, "image_px": 48, "mirror": False, "design": design, "hand_rule": rule}
+
+    card = full_card("Chosen.", classes=("anger", "fear"), networks=[entry])
+
+    assert f"| 00.safetensors | {words} | 1.000 |" in card

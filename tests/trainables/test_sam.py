@@ -58,7 +58,7 @@ def test_sharpness_aware_step_is_that_of_the_paper(clip: float) -> None:
     expected = reference_step(network, rho=0.3, clip=clip)
     plain = reference_step(network, rho=0.0, clip=clip)
 
-    build_update(network, rho=0.3, clip=clip).step(loss_of(network))
+    build_update(network, rho=0.3, clip=clip).step([(1.0, loss_of(network))])
 
     for found, wanted, other in zip(network.parameters(), expected, plain, strict=True):
         torch.testing.assert_close(found.detach().double(), wanted, rtol=1e-5, atol=1e-6)
@@ -69,7 +69,7 @@ def test_radius_0_takes_a_plain_step() -> None:
     network, plain = build_network(), build_network()
     optimiser = torch.optim.SGD(plain.parameters(), lr=0.5)
 
-    build_update(network, rho=0.0).step(loss_of(network))
+    build_update(network, rho=0.0).step([(1.0, loss_of(network))])
     loss_of(plain)()["expression"].backward()  # type: ignore[no-untyped-call]
     optimiser.step()
 
@@ -100,7 +100,7 @@ def test_weights_are_put_back_when_the_second_pass_fails() -> None:
         return compute()
 
     with pytest.raises(RuntimeError, match="no memory left"):
-        build_update(network, rho=0.3).step(fail_at_second)
+        build_update(network, rho=0.3).step([(1.0, fail_at_second)])
 
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.named_parameters())
     assert all(module.track_running_stats for module in network.modules() if isinstance(module, nn.BatchNorm1d))
@@ -124,7 +124,7 @@ def test_running_statistics_move_with_the_first_pass_or_with_both(batch_norm: st
     network, by_hand = build_network(norm=True), build_network(norm=True)
     update = build_update(network, rho=0.3, batch_norm=batch_norm)
 
-    update.step(loss_of(network))
+    update.step([(1.0, loss_of(network))])
     loss_of(by_hand)()["expression"].backward()  # type: ignore[no-untyped-call]
     if n_moves == 2:
         with perturbed(list(by_hand.parameters()), rho=0.3):

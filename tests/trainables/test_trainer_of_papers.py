@@ -57,6 +57,7 @@ SYSTEMS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "hand, fixed": ({**HAND, "hand.rule": "fixed"}, {"expression", "hand"}),
     "hand, threshold tuned": ({**HAND, "hand.rule": "tune_threshold"}, {"expression", "hand"}),
     "hand, all tuned": ({**HAND, "hand.rule": "tune_all"}, {"expression", "hand"}),
+    "in parts": ({"train.micro_batch": 6, "optimiser.sam_rho": 0.05}, set()),
     "sharpness-aware": ({"optimiser.sam_rho": 0.05, "optimiser.name": "adam"}, set()),
     "sampled by weight": ({"data.sampler": "weighted"}, set()),
     "mixup": ({"augment.mix": "mixup"}, set()),

@@ -1,5 +1,6 @@
 """One update of weights: the terms it hands back, the norm it clips to, the state it goes on from."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ def terms_of(network: nn.Linear, *, scale: float = 1.0) -> Terms:
 
 def weights_after(network: nn.Linear, update: Update, *, n_steps: int) -> torch.Tensor:
     for _ in range(n_steps):
-        update.step(lambda: terms_of(network))
+        update.step([(1.0, lambda: terms_of(network))])
     return network.weight.detach().clone()
 
 
@@ -33,7 +34,7 @@ def test_step_hands_back_the_terms_and_their_sum_detached() -> None:
     network, update = build_update()
     expected = {name: float(term.detach()) for name, term in terms_of(network).items()}
 
-    terms = update.step(lambda: terms_of(network))
+    terms = update.step([(1.0, lambda: terms_of(network))])
 
     assert not any(term.requires_grad for term in terms.values())
     found = {name: float(term) for name, term in terms.items()}
@@ -44,7 +45,7 @@ def test_sharpness_aware_step_hands_back_the_terms_of_its_first_pass() -> None:
     network, update = build_update(sam_rho=0.5)
     expected = float(terms_of(network)["expression"].detach())
 
-    assert float(update.step(lambda: terms_of(network))["expression"]) == expected
+    assert float(update.step([(1.0, lambda: terms_of(network))])["expression"]) == expected
 
 
 @pytest.mark.parametrize(("clip", "norm"), [(0.5, 0.5), (1e9, None), (0.0, None)], ids=["clipped", "small", "off"])
@@ -52,7 +53,7 @@ def test_gradient_is_clipped_to_the_norm(clip: float, norm: float | None) -> Non
     network, update = build_update(grad_clip=clip)
     whole = torch.autograd.grad(sum(terms_of(network, scale=100).values()), list(network.parameters()))  # type: ignore[arg-type]
 
-    update.step(lambda: terms_of(network, scale=100))
+    update.step([(1.0, lambda: terms_of(network, scale=100))])
 
     found = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     length = float(nn.utils.get_total_norm(found))
@@ -94,7 +95,28 @@ def test_scaled_step_is_left_out_where_the_gradient_overflows() -> None:
     network, update = build_update(scaled=True)
     before = network.weight.detach().clone()
 
-    update.step(lambda: terms_of(network, scale=float("inf")))
+    update.step([(1.0, lambda: terms_of(network, scale=float("inf")))])
 
     assert torch.equal(network.weight, before)
     assert update.state_dict()["scaler"]["scale"] == 4.0
+
+
+def test_parts_of_a_batch_add_up_to_the_whole_batch() -> None:
+    faces, labels = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
+
+    def pass_over(network: nn.Linear, rows: slice) -> Callable[[], dict[str, torch.Tensor]]:
+        return lambda: {"expression": nn.functional.cross_entropy(network(faces[rows]), labels[rows])}
+
+    def moved_by(shares: dict[float, slice]) -> tuple[torch.Tensor, float]:
+        torch.manual_seed(0)
+        network = nn.Linear(4, 3)
+        update = Update(torch.optim.SGD(network.parameters(), lr=0.5), network, OptimiserConfig(grad_clip=0.1))
+        terms = update.step([(share, pass_over(network, rows)) for share, rows in shares.items()])
+        return network.weight.detach(), float(terms["loss"])
+
+    (whole, loss), (parted, parted_loss) = (
+        moved_by({1.0: slice(0, 6)}), moved_by({1 / 3: slice(0, 2), 2 / 3: slice(2, 6)})
+    )  # fmt: skip
+
+    torch.testing.assert_close(parted, whole)
+    assert parted_loss == pytest.approx(loss)

@@ -17,6 +17,9 @@ Outputs = dict[str, torch.Tensor]
 class DeviationEncoder(nn.Module):
     """Two copies of one backbone: `backbone` is trained, `frozen` stands still in eval mode.
 
+    Early on the two are nearly equal. Half precision rounds most of their difference away, so that very small rates
+    want float32.
+
     Attributes:
         width: of the embeddings.
         feature_width: of the features, the same.
