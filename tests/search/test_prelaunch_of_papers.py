@@ -1,6 +1,6 @@
 """What a paper's preset does not get along with is said before anything is written, in one sentence that helps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from search.cli import main
 from search.prelaunch import check_launch
 from spaces.errors import AffectuneError, ConfigError, DataError, ModelError, SpaceError
 from spaces.loading import load_space
@@ -21,13 +20,14 @@ from trainables.data.table import Faces, FaceTable, write_table
 from trainables.models.backbones import build_network
 
 THREE = {"anger": 0, "fear": 2, "happiness": 3}
+PX: dict[str, Any] = {"model.image_px": 40}
 SMALL: dict[str, dict[str, Any]] = {
-    "paper000": {"model.backbone": "test_resnet", "branches.appearance_backbone": "test_resnet"},
-    "paper001": {"model.backbone": "test_resnet"},
-    "paper002": {"model.backbone": "test_efficientnet"},
-    "paper002-mtl": {"model.backbone": "test_efficientnet"},
-    "paper003": {"model.backbone": "test_resnet", "hand.backbone": "test_resnet"},
-    "paper004": {"model.backbone": "test_resnet"},
+    "paper000": {**PX, "model.backbone": "test_resnet", "branches.appearance_backbone": "test_resnet"},
+    "paper001": {**PX, "model.backbone": "test_resnet"},
+    "paper002": {**PX, "model.backbone": "test_efficientnet"},
+    "paper002-mtl": {**PX, "model.backbone": "test_efficientnet"},
+    "paper003": {**PX, "model.backbone": "test_resnet", "hand.backbone": "test_resnet"},
+    "paper004": {**PX, "model.backbone": "test_resnet"},
 }
 """Settings that make the presets fit small faces."""
 
@@ -83,13 +83,13 @@ def of_three_classes(faces: Faces) -> Faces:
 def refused(preset: str, table: FaceTable, fixes: Mapping[str, Any] | None = None) -> AffectuneError:
     """What is wrong with a preset on a table, once it is made small and settings are fixed."""
     with pytest.raises(AffectuneError) as caught:
-        check_launch(load_space(preset).fix({"model.image_px": 40, **SMALL[preset], **(fixes or {})}), table)
+        check_launch(load_space(preset).fix({**SMALL[preset], **(fixes or {})}), table)
     return caught.value
 
 
 @pytest.mark.parametrize("preset", SMALL)
 def test_preset_is_launched_on_faces_with_all_labels(preset: str, table: FaceTable) -> None:
-    check_launch(load_space(preset).fix({"model.image_px": 40, **SMALL[preset]}), table)
+    check_launch(load_space(preset).fix(SMALL[preset]), table)
 
 
 @pytest.mark.parametrize("preset", SMALL)
@@ -277,23 +277,27 @@ def test_transformer_of_another_size_is_refused_in_every_part_of_a_network(
 @pytest.mark.parametrize(
     ("preset", "setting", "file", "sentence"),
     [
-        ("paper002", "blend.partner", "gone", "saved model could not be read, there is no such file: {file}"),
-        ("paper002", "blend.partner", "folder", "saved model could not be read, it is a folder: {file}"),
-        ("paper002", "blend.partner", "bare", "saved model must be one that affectune wrote, got bare weights: {file}"),
+        ("paper002", "blend.partner", "gone", "saved model could not be read, there is no such file"),
+        ("paper002", "blend.partner", "folder", "saved model could not be read, it is a folder"),
+        ("paper002", "blend.partner", "bare", "saved model must be one that affectune wrote, got bare weights"),
+        ("paper002", "blend.partner", "few", "blend.partner must know every class of the table, got anger, disgust, "),
+        ("paper001", "model.start", "gone", "saved model could not be read, there is no such file"),
+        ("paper001", "model.start", "bare", "saved model must be one that affectune wrote, got bare weights"),
         (
-            "paper002",
-            "blend.partner",
-            "few",
-            "blend.partner must know every class of the table, got anger, disgust, fear, happiness without sadness, "
-            "surprise: {file}",
+            "paper004",
+            "model.start",
+            "good",
+            "model.start must be on the backbone 'test_resnet', got 'test_efficientnet'",
         ),
-        ("paper001", "model.start", "gone", "saved model could not be read, there is no such file: {file}"),
-        ("paper001", "model.start", "bare", "saved model must be one that affectune wrote, got bare weights: {file}"),
-        ("paper004", "model.start", "good", "model.start must be on the backbone 'test_resnet', got 'test_efficientn"),
-        ("paper000", "branches.appearance_weights", "bare", "keys in the weights must all belong to backbone 'test_r"),
-        ("paper000", "branches.appearance_weights", "text", "weights must be a safetensors file, got '{file}': "),
-        ("paper003", "hand.weights", "bare", "keys in the weights must all belong to backbone 'test_resnet', got blo"),
-        ("paper003", "hand.weights", "gone", "weights must be none, hub or a safetensors file that exists, got '{file"),
+        ("paper000", "branches.appearance_weights", "bare", "must all belong to backbone 'test_resnet', got blocks."),
+        ("paper000", "branches.appearance_weights", "text", "weights must be a safetensors file, got"),
+        (
+            "paper003",
+            "hand.weights",
+            "bare",
+            "keys in the weights must all belong to backbone 'test_resnet', got blocks.",
+        ),
+        ("paper003", "hand.weights", "gone", "weights must be none, hub or a safetensors file that exists, got"),
     ],
 )
 def test_file_that_does_not_fit_is_refused(
@@ -302,79 +306,4 @@ def test_file_that_does_not_fit_is_refused(
     error = refused(preset, table, {setting: str(files[file])})
 
     assert isinstance(error, ModelError) and error.exit_code == 1
-    assert str(error).startswith(sentence.format(file=files[file])[:80])
-    assert str(files[file]) in str(error)
-
-
-@pytest.mark.parametrize(
-    ("preset", "setting", "backbone", "words"),
-    [
-        ("paper001", "model.weights", "model.backbone", "none or hub"),
-        ("paper004", "model.start", "model.backbone", "none"),
-        ("paper000", "branches.appearance_weights", "branches.appearance_backbone", "none or hub"),
-    ],
-)
-def test_one_file_for_several_backbones_is_refused(
-    preset: str, setting: str, backbone: str, words: str, files: dict[str, Path]
-) -> None:
-    with pytest.raises(SpaceError) as caught:
-        load_space(preset).fix({setting: str(files["good"])})
-
-    assert f"{setting} must be {words} where the backbone varies, got {files['good']} for " in str(caught.value)
-    assert str(caught.value).endswith(f"; fix {backbone} too")
-
-
-@pytest.fixture
-def launched(
-    table: FaceTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, list[Path]]]:
-    """`affectune search`, as it is typed: its exit code, what it said, and what it left in its storage."""
-
-    def launch(preset: str, *fixes: str, data: FaceTable = table) -> tuple[int, str, list[Path]]:
-        storage = tmp_path / "runs"
-        words = ["search", preset, "--data", str(data.path), "--storage", str(storage), "--name", "x", "--trials", "1"]
-        code = main([*words, "--fix", "model.image_px=40", *fixes])
-        printed = capsys.readouterr()
-        assert printed.out == ""
-        return code, printed.err, list(storage.glob("**/*")) if storage.exists() else []
-
-    return launch
-
-
-@pytest.mark.parametrize(
-    ("preset", "fixes", "code", "sentence"),
-    [
-        ("paper003", ["hand.rule=fixed", "hand.backbone=none"], 2, "the default makes no config, hand.backbone must"),
-        ("paper003", ["hand.target=fearful"], 2, "hand.target must name classes of the table (anger, disgust, fear, "),
-        ("paper003", ["hand.backbone=resnet05"], 2, "hand.backbone must be a timm model, got 'resnet05'; did you mean"),
-        ("paper001", ["model.backbone=resnet50", "loss.class_weights=[1,3]"], 2, "loss.class_weights must have one we"),
-        ("paper002", ["blend.partner=gone.safetensors"], 2, "blend.partner must be none, head or a file that exists"),
-        ("paper002", ["net=b0", "blend.partner={bare}"], 1, "saved model must be one that affectune wrote, got bare w"),
-        ("paper004", ["model.backbone=resnet18", "model.start={good}"], 1, "model.start must be on the backbone 'res"),
-        ("paper001", ["model.backbone=vit_base_patch16_224"], 1, "model.image_px must be 224 for backbone 'vit_base_"),
-    ],
-)
-def test_search_that_is_refused_says_one_sentence_and_writes_nothing(
-    launched: Callable[..., tuple[int, str, list[Path]]],
-    files: dict[str, Path],
-    preset: str,
-    fixes: list[str],
-    code: int,
-    sentence: str,
-) -> None:
-    left_with, said, left = launched(preset, *(fix.format(**files) for fix in fixes))
-
-    assert (left_with, left) == (code, [])
-    assert said.startswith(f"affectune: {sentence}")
-    assert said.count("\n") == 1
-
-
-def test_search_without_a_label_it_needs_leaves_with_1_and_writes_nothing(
-    launched: Callable[..., tuple[int, str, list[Path]]], train: Faces, valid: Faces, tmp_path: Path
-) -> None:
-    data = written(tmp_path, replace(train, landmarks=None), valid)
-
-    code, said, left = launched("paper000", data=data)
-
-    assert (code, left) == (1, [])
-    assert said.startswith("affectune: column 'landmarks' must be known on training faces")
+    assert sentence in str(error) and str(files[file]) in str(error)

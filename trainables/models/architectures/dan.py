@@ -1,6 +1,6 @@
 """DAN: several heads of cross attention over a backbone's maps, fused into one embedding.
 
-Source: Wen et al., Distract Your Attention, 2023 (the network); Jeong et al. 2022 (four heads, ResNet-50).
+Source: Wen et al., Distract Your Attention, 2021 (the network); Jeong et al. 2022 (four heads, ResNet-50).
 """
 
 import torch
