@@ -9,7 +9,7 @@ import torch
 from spaces.config import TrialConfig
 from trainables.checkpoint import NetworkSpec
 from trainables.data.batches import Batch
-from trainables.data.mixing import mix
+from trainables.data.mixing import Mixed, mix
 from trainables.frozen_memory import FrozenMemory
 from trainables.losses.total import TrialLoss
 from trainables.models.architectures.network import ExpressionNetwork
@@ -66,8 +66,13 @@ class Stepper:
         factor = lr_factor(progress, self._config.lr_schedule, epochs=self._config.train.epochs)
         set_learning_rate(self._update.optimiser, factor)
         n_faces = len(batch.positions)
-        passes = [(len(part.positions) / n_faces, self._pass(part)) for part in self._parts(batch)]
-        terms = self._update.step(passes)
+        terms = self._update.step(
+            [
+                (len(part.positions) / n_faces, one_pass)
+                for part in self._parts(batch)
+                for one_pass in self._passes(part)
+            ]
+        )
         self.average.update(self.network)
         return terms
 
@@ -96,8 +101,11 @@ class Stepper:
         cuts = [chosen.tolist() for chosen in torch.arange(n_faces).tensor_split(n_parts)]
         return [_cut(batch, cut[0], cut[-1] + 1) for cut in cuts]
 
-    def _pass(self, batch: Batch) -> Callable[[], Terms]:
-        """A forward pass over real faces, mixed ones or both, as the config says; SAM's two see the same."""
+    def _passes(self, batch: Batch) -> list[Callable[[], Terms]]:
+        """Forward passes over real faces, mixed ones or both, as the config says; both of SAM's see the same.
+
+        Each is a pass of its own, so that no more than one of them is held in memory for its gradient.
+        """
         inputs = to_inputs(batch.images.to(self._device, non_blocking=True), self._spec)
         looks = None
         if batch.appearance is not None:
@@ -108,22 +116,26 @@ class Stepper:
             with self._autocast():
                 frozen = self._memory.recall(batch.positions, inputs)
         how = self._config.augment.mix
-        mixed = mix(inputs, alpha=self._config.augment.mix_alpha) if how != "none" else None
+        passes: list[Callable[[], Terms]] = []
+        if how != "mixup":
+            passes.append(lambda: self._terms_of_real(inputs, looks, frozen, targets))
+        if how != "none":
+            mixed = mix(inputs, alpha=self._config.augment.mix_alpha)
+            passes.append(lambda: self._terms_of_mixed(mixed, looks, targets["expression"]))
+        return passes
 
-        def compute_terms() -> Terms:
-            terms: Terms = {}
-            with self._autocast():
-                if how != "mixup":
-                    outputs = self.network.outputs(inputs, appearance=looks, frozen=frozen)
-                    terms |= self._loss(outputs, targets)
-                if mixed is not None:
-                    faces, partners, share = mixed
-                    labels = targets["expression"]
-                    outputs = self.network.outputs(faces, appearance=looks)
-                    terms["mixed"] = self._loss.mixed(outputs, labels, labels[partners], share)
-            return terms
+    def _terms_of_real(
+        self, inputs: torch.Tensor, looks: torch.Tensor | None, frozen: torch.Tensor | None, targets: Terms
+    ) -> Terms:
+        with self._autocast():
+            outputs = self.network.outputs(inputs, appearance=looks, frozen=frozen)
+            terms: Terms = self._loss(outputs, targets)
+        return terms
 
-        return compute_terms
+    def _terms_of_mixed(self, mixed: Mixed, looks: torch.Tensor | None, labels: torch.Tensor) -> Terms:
+        with self._autocast():
+            outputs = self.network.outputs(mixed.inputs, appearance=looks)
+            return {"mixed": self._loss.mixed(outputs, labels, labels[mixed.partners], mixed.share)}
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self._dtype is torch.float32:

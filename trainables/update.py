@@ -13,7 +13,7 @@ from trainables.sam import perturbed, still_statistics
 Terms = dict[str, torch.Tensor]
 
 Part = tuple[float, Callable[[], Terms]]
-"""A part of a batch: its share of the faces, and a forward pass over it that gives the loss's terms."""
+"""A forward pass that gives terms of the loss, and the share of the batch's faces that it is over."""
 
 
 class Update:
@@ -48,7 +48,7 @@ class Update:
         """Move the weights once.
 
         Args:
-            parts: of the batch, one where it fits into memory; their shares sum to 1. SAM passes over all twice.
+            parts: passes over the batch or parts of it, whose gradients add up; SAM goes through all twice.
 
         Returns:
             The terms of the first pass and their sum as `loss`, detached.
