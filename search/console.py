@@ -139,7 +139,7 @@ class SearchConsole:
             live, self._live = self._live, None
         if live:
             live.stop()
-        elif is_first:
+        elif is_first and (self._n_trials or self._ends or self._running):
             self.message(f"ended: {self._headline()}")
 
     def _event(self, text: str) -> None:
@@ -168,7 +168,7 @@ class SearchConsole:
         if line.is_default:
             self._default_f1 = line.best_macro_f1
         self._best = [other for other in self._best if other.trial_id != line.trial_id] + [line]
-        self._best.sort(key=lambda other: -(other.best_macro_f1 or 0.0))
+        self._best.sort(key=lambda other: (-(other.best_macro_f1 or 0.0), other.trial_id))
         del self._best[SHOWN_BEST:]
 
     def _elapsed(self) -> str:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from search.evaluate import load_ensemble
 from search.model_card import full_card
 from search.tracking_server import check_server, default_artifact_root, sqlite_path
 from spaces.errors import EnsembleError, ModelError, TrackingError
-from trainables.checkpoint import NetworkSpec, load_spec
+from trainables.checkpoint import NetworkSpec, load_spec, save_network
 from trainables.models import architectures
 from trainables.outputs import new_folder
 
@@ -163,7 +163,7 @@ def _store_networks(
         digest = hashlib.sha256(network.path.read_bytes()).hexdigest()
         if digest not in entries:
             file = f"{len(entries):02d}-{network.member}-{network.role}.safetensors"
-            _store_float32(network.path, folder / file)
+            _store_float32(network.path, folder / file, spec)
             entries[digest] = {"file": file, "weight": 0.0, "votes": [], **asdict(spec)}
         entry = entries[digest]
         entry["weight"] += network.weight
@@ -186,9 +186,10 @@ def _check_classes(spec: NetworkSpec, classes: Sequence[str], path: Path) -> Non
         raise ModelError(f"network must know every class, got {known} without {', '.join(missing)}: {path}")
 
 
-def _store_float32(source: Path, target: Path) -> None:
+def _store_float32(source: Path, target: Path, spec: NetworkSpec) -> None:
+    """A saved model of its own, so that a later trial can start from it or blend with it."""
     tensors = load_file(source)
-    save_file({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, target)
+    save_network(target, {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, spec)
     target.chmod(0o644)
 
 

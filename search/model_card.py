@@ -105,7 +105,7 @@ def full_card(card: str, *, classes: Sequence[str], networks: Sequence[Mapping[s
 def _built(entry: Mapping[str, Any]) -> str:
     """A network's backbones in words, and the hand rule that may change its answer."""
     design, rule = entry.get("design", {}), entry.get("hand_rule")
-    words = entry["backbone"] + ENCODER_WORDS[design.get("encoder", "pooled")].format(**design)
+    words = str(entry["backbone"]) + ENCODER_WORDS[design.get("encoder", "pooled")].format(**design)
     if not rule:
         return words
     seen = f"a hand, seen by {design['hand_backbone']} with {rule['threshold']:.3g} or more, makes it {rule['target']}"

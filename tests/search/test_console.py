@@ -126,6 +126,25 @@ def test_console_counts_bags_of_a_config_that_is_no_trial() -> None:
     assert lines[3:] == ["ended: 1 of 2 bags (1 completed), best 0.5000 b000"]
 
 
+def test_console_names_the_first_of_equal_trials_the_best() -> None:
+    following, out, _ = _log_of()
+
+    for number in (0, 1):
+        following.trial_started(_trial(number))
+        following.epoch(f"t000{number}", _report(1, 0.5))
+    following.close()
+
+    assert "best 0.5000 t0000" in out.getvalue().splitlines()[-1]
+
+
+def test_console_says_nothing_when_nothing_was_to_be_done() -> None:
+    out = io.StringIO()
+
+    SearchConsole(noun="bag", console=Console(file=out)).close()
+
+    assert out.getvalue() == ""
+
+
 def test_console_draws_running_and_best_trials_on_a_terminal() -> None:
     out, clock = io.StringIO(), Clock()
     console = Console(file=out, width=140, height=50, force_terminal=True, color_system=None)

@@ -8,10 +8,12 @@ import venv
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import safe_open
 
 from search.export import ArtifactNetwork, register_artifact, write_artifact
 from spaces.errors import EnsembleError, ModelError, OutputError, TrackingError
+from trainables.checkpoint import load_network, load_spec
 
 CLASSES = ("anger", "fear", "happiness")
 
@@ -98,6 +100,15 @@ def test_artifact_stores_weights_in_float32(artifact: Path) -> None:
         kinds = {opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118
 
     assert kinds <= {"F32", "I64"}
+
+
+def test_networks_of_an_artifact_are_saved_models_to_start_from(artifact: Path, network_files: list[Path]) -> None:
+    files = sorted((artifact / "artifacts" / "ensemble").glob("*.safetensors"))
+
+    assert [load_spec(file) for file in files] == [load_spec(file) for file in network_files]
+    for file, source in zip(files, network_files, strict=True):
+        stored, original = load_network(file)[0].state_dict(), load_network(source)[0].state_dict()
+        assert all(torch.equal(stored[name], tensor) for name, tensor in original.items())
 
 
 def test_artifact_pins_what_it_needs(artifact: Path) -> None:

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.candidates import trial_candidates
+from search.candidates import Candidate, trial_candidates
 from search.cluster import Resources
-from search.final import bag_order, build_ensemble, select_members
+from search.final import bag_order, best_trial, build_ensemble, select_members
 from search.folder import SearchFolder, SearchManifest, TrialRecord
 from search.plan import EnsemblePlan
 from spaces.config import TrialConfig
 from spaces.errors import EnsembleError, SearchError
 from trainables.data.table import FaceTable
+from trainables.scores import Scores
 
 Small = tuple[SearchFolder, dict[str, Any]]
 
@@ -126,6 +127,21 @@ def test_bags_of_one_config_have_different_seeds(face_table: FaceTable, tmp_path
 def test_members_are_refused_when_there_is_no_candidate() -> None:
     with pytest.raises(EnsembleError, match="got none"):
         select_members([], max_members=3, seed=0)
+
+
+def candidate(key: str, *, n_right: int) -> Candidate:
+    """One whose stored scores are right on so many of four faces."""
+    logits = np.array([[0, 1] if row < n_right else [1, 0] for row in range(4)], np.float32)
+    labels = np.ones(4, np.int8)
+    scores = Scores(("a", "b", "c", "d"), (None,) * 4, labels=labels, logits=logits, classes=("fear", "joy"))
+    return Candidate(key, Path(key), config={}, scores=scores, is_complete=True)
+
+
+def test_best_trial_is_the_one_with_the_best_stored_scores() -> None:
+    candidates = [candidate("t0000", n_right=2), candidate("t0003", n_right=3), candidate("t0004", n_right=3)]
+
+    assert best_trial([*candidates, candidate("b000", n_right=4)]) == "t0003"
+    assert best_trial([candidate("b000", n_right=4)]) == ""
 
 
 def searched(folder: Path, table: FaceTable, *, content_hash: str) -> SearchFolder:

@@ -20,19 +20,18 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-SMALL = {"model.image_px": 40, "data.subsample_ratio": 0.3}
+SMALL = {"model.image_px": 40, "data.subsample_ratio": 0.3, "train.batch_size": 16, "optimiser.lr": 1e-2}
 ATTENTION = {"attention.width": 32}
 HEAD_FIRST = {
     "model.backbone": "test_efficientnet",
     "train.head_epochs": 1,
-    "train.batch_size": 32,
     "optimiser.head_only_lr": 1e-2,
 }
 
 
 @dataclass(frozen=True)
 class Paper:
-    """How a preset is made small; what of it must be tried, by what differs from the default, is in `tried`."""
+    """How a preset is made small, and the values of settings that its first trials have, the default's first."""
 
     fixes: Mapping[str, Any]
     n_trials: int
@@ -49,7 +48,6 @@ PAPERS = {
             "branches.appearance_backbone": "test_efficientnet",
             "branches.trunk_width": 32,
             "branches.trunk_width_2": 16,
-            "train.batch_size": 16,
             "train.epochs": 2,
         },
         n_trials=3,
@@ -57,7 +55,7 @@ PAPERS = {
         n_bags=1,
     ),
     "paper001": Paper(
-        {**SMALL, "model.backbone": "test_resnet", "train.epochs": 1, "optimiser.lr": 1e-3},
+        {**SMALL, "model.backbone": "test_resnet", "train.epochs": 1},
         n_trials=3,
         tried={"model.encoder": ("pooled", "deviation"), "data.sampler": ("upsample", "shuffle")},
     ),
@@ -72,18 +70,12 @@ PAPERS = {
         tried={"affect.heads": ("separate", "joint"), "affect.unit_inputs": ("both", "embeddings", "logits")},
     ),
     "paper003": Paper(
-        {
-            **SMALL,
-            "model.backbone": "test_resnet",
-            "hand.backbone": "test_efficientnet",
-            "train.epochs": 1,
-            "optimiser.lr": 1e-3,
-        },
+        {**SMALL, "model.backbone": "test_resnet", "hand.backbone": "test_efficientnet", "train.epochs": 1},
         n_trials=4,
         tried={"hand.rule": ("fixed", "none", "tune_threshold"), "hand.exceptions": ("happiness", "none")},
     ),
     "paper004": Paper(
-        {**SMALL, **ATTENTION, "model.backbone": "test_resnet", "train.batch_size": 32, "train.epochs": 1},
+        {**SMALL, **ATTENTION, "model.backbone": "test_resnet", "train.epochs": 1},
         n_trials=3,
         tried={"loss.partition_form": ("log_of_mean", "mean_of_log"), "attention.fusion": ("logsoftmax_sum", "sum")},
     ),
@@ -171,7 +163,7 @@ def test_exported_ensemble_of_a_preset_votes_as_its_members_did(story: Story, fa
     vote = load_ensemble(story.model).predict_decoded(face_table.split("valid").images)
 
     np.testing.assert_allclose(vote, expected, atol=1e-5)
-    assert np.ptp(expected, axis=0).max() > 1e-3  # of answers that are all alike, nothing would be seen
+    assert np.ptp(expected, axis=0).max() > 0.01  # of answers that are all alike, nothing would be seen
 
 
 def test_exported_ensemble_of_a_preset_is_judged_as_its_summary_says(story: Story, face_table: "FaceTable") -> None:

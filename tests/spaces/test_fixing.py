@@ -121,6 +121,31 @@ def test_fix_of_a_weights_file_needs_one_backbone() -> None:
     assert str(caught.value).endswith("preset core with --fix; fix model.backbone too")
 
 
+@pytest.mark.parametrize(
+    ("preset", "setting", "backbone", "words"),
+    [
+        ("paper001", "model.weights", "model.backbone", "none or hub"),
+        ("paper004", "model.start", "model.backbone", "none"),
+        ("paper000", "branches.appearance_weights", "branches.appearance_backbone", "none or hub"),
+    ],
+)
+def test_fix_of_any_file_needs_the_one_backbone_that_it_fits(
+    preset: str, setting: str, backbone: str, words: str
+) -> None:
+    with pytest.raises(SpaceError) as caught:
+        load_space(preset).fix({setting: "/w.safetensors"})
+
+    sentence = f"{setting} must be {words} where the backbone varies, got /w.safetensors for "
+    assert str(caught.value).startswith(sentence)
+    assert str(caught.value).endswith(f"preset {preset} with --fix; fix {backbone} too")
+
+
+def test_fix_of_a_hand_modules_weights_fits_the_one_backbone_of_its_options() -> None:
+    space = load_space("paper003").fix({"hand.weights": "/w.safetensors"})
+
+    assert space.to_config({}).hand.weights == "/w.safetensors"
+
+
 @pytest.mark.parametrize("order", [1, -1], ids=["backbone first", "weights first"])
 def test_fix_of_a_weights_file_with_its_backbone_leaves_the_rest(order: int) -> None:
     fixes = {"model.backbone": "tf_efficientnet_lite0", "model.weights": "/w.safetensors"}

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from search.cli import build_parser, main
+from search.commands.launch import _print
+from search.folder import SearchFolder, SearchManifest, TrialRecord
+from search.launch import SearchOutcome
 
 
 def test_search_reads_its_words() -> None:
@@ -65,3 +68,23 @@ def test_wrong_words_get_one_sentence_and_exit_code_2(
     assert printed.err.startswith("affectune: ") and printed.err.count("\n") == 1
     assert sentence in printed.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("interrupted", "code"), [(True, 130), (False, 0)], ids=["interrupted", "done"])
+def test_search_that_was_interrupted_leaves_with_130_and_says_how_to_go_on(
+    interrupted: bool, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = SearchManifest(
+        name="s", data="d", content_hash="0", classes=("a", "b"), seed=0, n_trials=2, time_budget_s=None,
+        tracking_uri="sqlite:///m.db",
+    )  # fmt: skip
+    folder = SearchFolder(tmp_path / "s")
+    folder.write_manifest(manifest)
+    trial = TrialRecord("t0000", 0, values={}, config={}, end="preempted", best_macro_f1=0.5)
+
+    left_with = _print(SearchOutcome(folder, [trial], interrupted=interrupted), as_json=False)
+
+    out = capsys.readouterr().out
+    assert left_with == code
+    assert (f"affectune resume s --storage {tmp_path}" in out) == interrupted
+    assert "best trial    t0000, macro-F1 0.5000 on valid" in out

@@ -8,8 +8,11 @@ import pytest
 from PIL import Image
 
 from search.cli import main
+from search.commands.model import _print_evaluation, _print_predictions
+from search.evaluation import Tally
 
 CLASSES = ("anger", "fear", "happiness")
+EIGHT = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other")
 
 
 @pytest.fixture
@@ -105,3 +108,23 @@ def test_evaluate_refuses_another_split_of_a_face_table(
 
     assert code == 2
     assert "--split must be test where the source is a face table, got valid" in capsys.readouterr().err
+
+
+def test_tables_of_eight_classes_keep_names_and_numbers_whole_on_a_narrow_screen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    labels = np.arange(80_000) % 8
+    tally = Tally(EIGHT)
+    tally.add(labels, labels, [None] * len(labels))
+    probs = {name: 0.101 + row / 100 for row, name in enumerate(EIGHT)}
+
+    _print_predictions([{"image": "faces/a.png", "expression": "happiness", "probabilities": probs}])
+    _print_evaluation(tally.evaluation())
+
+    predictions, confusion = (capsys.readouterr().out).split("macro-F1")
+    assert {f"{value:.3f}" for value in probs.values()} <= set(predictions.split())
+    assert " happiness " in predictions
+    assert all(f"{name} " in confusion for name in EIGHT)
+    assert confusion.count("10,000") == 16  # faces of each class, and the diagonal
+    assert max(map(len, confusion.splitlines()[1:])) <= 80

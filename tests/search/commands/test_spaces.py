@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from search.commands.spaces import register
+from spaces.config import FIELDS
 from spaces.errors import AffectuneError, ConfigError
 from spaces.loading import parse_space, preset_names
 
@@ -56,6 +57,17 @@ def test_spaces_check_prints_every_dimension_and_the_config_of_trial_0(
     assert "partner is not none" in out
     assert "0.25" in out
     assert "6 dimensions, 2 fixed" in out
+
+
+def test_spaces_check_breaks_no_name_on_a_narrow_screen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert run("check", "paper000") == 0
+
+    words = capsys.readouterr().out.split()
+    assert [name for name in FIELDS if name not in words] == []
 
 
 def test_spaces_check_json_holds_the_complete_default(capsys: pytest.CaptureFixture[str]) -> None:
