@@ -150,3 +150,19 @@ def test_faces_count_without_an_expression_where_another_needed_label_is_known(
     assert labelled_otherwise(split, make_config(HAND)).tolist() == [2]
     assert labelled_otherwise(split, make_config({**JOINT, **HAND})).tolist() == [1, 2]
     assert labelled_otherwise(split, make_config()).tolist() == []
+
+
+def test_best_exceptions_are_refused_where_there_are_too_many_classes_to_try_all(
+    make_table: MakeTable, make_config: MakeConfig
+) -> None:
+    classes = ("fear", *(f"class {i}" for i in range(10)))
+    labels = np.arange(22) % 11
+    table = make_table(
+        train=labels, valid=labels, classes=classes, px=96, columns={"train": {"hand": (labels % 2).astype(np.int8)}}
+    )
+    sentence = (
+        r"hand\.rule must not be tune_all, which tries every set of exceptions, with more than 10 classes, got 11"
+    )
+
+    with pytest.raises(ConfigError, match=sentence):
+        check_labels(make_config({**HAND, "hand.rule": "tune_all", "hand.exceptions": "none"}), table)

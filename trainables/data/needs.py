@@ -9,6 +9,7 @@ from spaces.config import TrialConfig
 from spaces.errors import ConfigError, DataError
 from trainables.data.labels import LABEL_COLUMNS
 from trainables.data.table import FaceTable, Split
+from trainables.hand_tuning import MOST_CLASSES
 
 COLUMNS_OF: Mapping[str, tuple[str, ...]] = {
     "valence_arousal": ("valence", "arousal"),
@@ -92,3 +93,7 @@ def _check_rule(config: TrialConfig, table: FaceTable) -> None:
         for name in names:
             if name not in table.info.classes:
                 raise ConfigError(f"{setting} must name classes of the table ({classes}), got {name!r}: {table.path}")
+    if config.hand.rule == "tune_all" and len(table.info.classes) > MOST_CLASSES:
+        n_classes = len(table.info.classes)
+        rule = f"must not be tune_all, which tries every set of exceptions, with more than {MOST_CLASSES} classes"
+        raise ConfigError(f"hand.rule {rule}, got {n_classes}: {table.path}; tune_threshold has no such limit")
