@@ -52,7 +52,7 @@ def before(document: Document) -> list[str]:
         f"The data differ. The paper's figures: {document['their_metric']}, {document['their_faces']}"
         + (f"; beside them {document['their_also_faces']}" if document["their_also_faces"] else "")
         + ". These faces are not public.",
-        f"Ours: {_our_metric(document)}, on {_faces(data)}; trained on {data['n_train']} faces of {data['path']}.",
+        f"Ours: {_our_metric(document)}, on {_faces(data)}; train split: {data['n_train']} faces of {data['path']}.",
         "Compare the order of the rows and the steps between them, not the figures themselves.",
     ]
     if also:

@@ -72,7 +72,7 @@ def test_page_says_that_the_data_differ_and_on_what_ours_stand(document: dict[st
     assert "The data differ. The paper's figures: macro-F1 over 6 classes, LSD's validation set" in text
     assert "These faces are not public" in text
     assert (
-        "macro-F1 over 2 classes, on 96 valid faces of 24 people (anger, fear); trained on 240 faces of /faces" in text
+        "macro-F1 over 2 classes, on 96 valid faces of 24 people (anger, fear); train split: 240 faces of /faces" in text
     )
     assert "80 valid faces of 24 people (anger, fear) of /others; nothing was chosen there" in text
 
