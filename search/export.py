@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from safetensors.torch import load_file
 
 from search.evaluate import load_ensemble
 from search.model_card import full_card
 from search.tracking_server import check_server, default_artifact_root, sqlite_path
 from spaces.errors import EnsembleError, ModelError, TrackingError
-from trainables.checkpoint import NetworkSpec, load_spec, save_network
+from trainables.checkpoint import NetworkSpec, load_spec, load_weights, save_network
 from trainables.models import architectures
 from trainables.outputs import new_folder
 
@@ -188,7 +187,7 @@ def _check_classes(spec: NetworkSpec, classes: Sequence[str], path: Path) -> Non
 
 def _store_float32(source: Path, target: Path, spec: NetworkSpec) -> None:
     """A saved model of its own, so that a later trial can start from it or blend with it."""
-    tensors = load_file(source)
+    tensors = load_weights(source)
     save_network(target, {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, spec)
     target.chmod(0o644)
 

@@ -79,6 +79,7 @@ def full_card(card: str, *, classes: Sequence[str], networks: Sequence[Mapping[s
             "|---|---|---|---|",
             *rows,
             "",
+            *_hand_note(networks),
             "## How to use it",
             "",
             "```python",
@@ -100,6 +101,17 @@ def full_card(card: str, *, classes: Sequence[str], networks: Sequence[Mapping[s
             "",
         ]
     )
+
+
+def _hand_note(networks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a hand rule does to the estimate."""
+    if not any(entry.get("hand_rule") for entry in networks):
+        return []
+    return [
+        "Where a trial tuned its hand rule (`hand.rule`), it did so on the faces that the ensemble was chosen by, and "
+        "the estimate above does not repeat that: take it as somewhat too good.",
+        "",
+    ]
 
 
 def _built(entry: Mapping[str, Any]) -> str:

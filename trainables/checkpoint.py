@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -97,12 +98,31 @@ def load_network(path: Path) -> tuple[ExpressionNetwork, NetworkSpec]:
     spec = load_spec(path)
     network = build_network(spec.backbone, n_classes=len(spec.classes), design=spec.design)
     try:
-        network.load_state_dict(load_file(path))
+        network.load_state_dict(load_weights(path))
     except RuntimeError as error:
         raise ModelError(
             f"saved model must have the weights of its backbone {spec.backbone!r}, got others: {path}"
         ) from error
     return network.eval(), spec
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """A saved network's tensors by their present names.
+
+    Networks that were saved before there were encoders and heads have timm's names; they are renamed.
+    """
+    state = load_file(path)
+    if any(name.startswith("encoder.") for name in state):
+        return state
+    settings: Any = timm.get_pretrained_cfg(load_spec(path).backbone)
+    classifier = settings.classifier if settings and isinstance(settings.classifier, str) else ""
+    return {_present_name(name, classifier): tensor for name, tensor in state.items()}
+
+
+def _present_name(name: str, classifier: str) -> str:
+    if classifier and name.startswith(f"{classifier}."):
+        return "heads.linear." + name.removeprefix(f"{classifier}.")
+    return f"encoder.backbone.net.{name}"
 
 
 def state_on_cpu(network: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -127,10 +127,13 @@ def run_upscale(args: argparse.Namespace) -> int:
 
 
 def _build_upscaler(args: argparse.Namespace) -> "Upscaler":
+    from spaces.errors import UsageError
     from trainables.data.upscale import ModelUpscaler, Resampler
     from trainables.device import check_device
 
     if args.model is None:
+        if args.device != "cpu":
+            raise UsageError(f"--device must stand beside --model, got {args.device!r} alone; resampling needs none")
         return Resampler(args.factor or 2)
     return ModelUpscaler(args.model, device=check_device(args.device))
 

@@ -3,9 +3,11 @@
 import argparse
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from search.commands.launch import INTERRUPTED_CODE
 from search.commands.options import add_resources, add_storage, at_least, duration_s, resources_of, storage_of
 
 _DESCRIPTION = """\
@@ -48,7 +50,7 @@ def register(subparsers: Any) -> None:
 
 
 def run_reproduce_command(args: argparse.Namespace) -> int:
-    """List the tables, or run one; 1 where no row has a score."""
+    """List the tables, or run one; 130 where it was interrupted, 1 where no row has a score."""
     if args.table is None:
         return _list_tables(as_json=args.json)
     from search.reproduce.tables import find_table
@@ -85,6 +87,13 @@ def run_reproduce_command(args: argparse.Namespace) -> int:
     )
     document = reproduce(order)
     _print(document, as_json=args.json)
+    return exit_code_of(document)
+
+
+def exit_code_of(document: Mapping[str, Any]) -> int:
+    """130 where a Ctrl-C cut the rows off, 1 where none has a score, else 0."""
+    if document["interrupted"]:
+        return INTERRUPTED_CODE
     return 0 if any(row["ours"] for row in document["rows"]) else 1
 
 

@@ -65,7 +65,7 @@ def trial_answers(folder: SearchFolder, record: TrialRecord | None, *, also: Spl
     if candidate is None:
         return "no score: the search ended before its first epoch did"
     valid = Answer(candidate.scores.logits, dict(candidate.scores.extras))
-    notes = () if is_complete else (f"cut short after {record.epochs} epochs",)
+    notes = () if is_complete else (f"cut short after {record.epochs} epoch{'s' if record.epochs != 1 else ''}",)
     if also is None:
         return Answers(valid, notes=notes)
     logits = np.log(np.maximum(candidate.probs_on(also), 1e-30))

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from search.reproduce.measures import Faces, Measured, mean_of, measure
 from search.reproduce.rows import Answers, Told
-from search.reproduce.space import RowSpace, Wishes, left_alone
+from search.reproduce.space import RowSpace, Wishes, labels_of, left_alone
 from search.reproduce.tables import Paper, Row, Table
 from trainables.data.table import FaceTable
 
@@ -54,11 +56,15 @@ def page_document(
         "epochs": wishes.epochs,
         "fixes": {name: _plain(value) for name, value in wishes.fixes.items()},
         "row_fixes": {row: {name: _plain(v) for name, v in fixes.items()} for row, fixes in wishes.row_fixes.items()},
-        "left_alone": left_alone(table, wishes),
-        "random_start": all(each["model.weights"] == "none" == each["model.start"] for each in settings),
+        "left_alone": left_alone(table, wishes, labels=labels_of(evidence.faces)),
+        "random_start": all(each[name] == "none" for each in settings for name in _ORIGINS),
         "remarks": list(table.remarks),
         "rows": [row_document(row, table, [told[row.key] for told in evidence.told], evidence) for row in table.rows],
     }
+
+
+_ORIGINS = ("model.weights", "model.start", "branches.appearance_weights", "hand.weights")
+"""Settings that bring weights."""
 
 
 def row_document(row: Row, table: Table, told: Sequence[Told], evidence: Evidence) -> dict[str, Any]:
@@ -124,7 +130,7 @@ def _table_document(table: FaceTable, faces: Faces) -> dict[str, Any]:
         "content_hash": table.info.content_hash,
         "n_train": table.info.rows["train"],
         "n_valid": int((faces.labels >= 0).sum()),
-        "n_subjects": len({name for name in faces.subjects if name is not None}),
+        "n_subjects": len({faces.subjects[row] for row in np.flatnonzero(faces.labels >= 0)} - {None}),
         "classes": [faces.classes[index] for index in faces.counted],
     }
 

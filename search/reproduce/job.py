@@ -13,7 +13,7 @@ from search.recorder import usable
 from search.reproduce.answers import other_faces, partner_answers, trial_answers, unlike, valid_faces
 from search.reproduce.document import Evidence, page_document
 from search.reproduce.page import to_markdown
-from search.reproduce.rows import Told, answer_rows
+from search.reproduce.rows import Answers, Told, answer_rows
 from search.reproduce.space import RowSpace, Wishes, build_row_space
 from search.reproduce.tables import Paper, Table
 from search.resume import More, resume_search
@@ -85,7 +85,7 @@ def reproduce(order: Order) -> dict[str, Any]:
     faces = open_table(order.data)
     other = None if order.also is None else open_table(order.also)
     if other is not None:
-        other_faces(other, faces)  # what can't be compared is said before anything is trained
+        _check_other(other, faces)
     if order.partner is not None:
         _check_partner(order, order.partner, faces)
     row_space = build_row_space(
@@ -95,8 +95,11 @@ def reproduce(order: Order) -> dict[str, Any]:
         name=f"paper{order.paper.number}-{order.table.number}",
         description=f"rows of table {order.table.number} of paper {order.paper.number}",
     )
+    # Before the trials: a model that can't be loaded is not to be found out after hours of training.
+    also = None if other is None else other.split("valid")
+    given = None if order.partner is None else partner_answers(order.partner, faces, also=also)
     run = _run(order, row_space, faces)
-    evidence = _evidence(order, row_space, run, faces=faces, other=other)
+    evidence = _evidence(order, row_space, run, given=given, faces=faces, other=other)
     document = page_document(order.paper, order.table, order.wishes, row_space, evidence)
     document |= {
         "search": run.folder.name,
@@ -108,12 +111,24 @@ def reproduce(order: Order) -> dict[str, Any]:
     return document
 
 
+def _check_other(other: FaceTable, faces: FaceTable) -> None:
+    """What can't be compared is said before anything is trained."""
+    if other.info.content_hash == faces.info.content_hash:
+        raise UsageError(f"--also must have other faces than --data, got the same: {other.path}; leave it out")
+    other_faces(other, faces)
+
+
 def _check_partner(order: Order, partner: Path, faces: FaceTable) -> None:
     check_partner(partner, faces.info.classes)
-    if not any(row.partner for row in order.table.rows):
-        raise UsageError(
-            f"--partner must be of use to a row of table {order.table.number}, got {partner}; leave it out"
-        )
+    wanted = [row.partner for row in order.table.rows if row.partner]
+    reasons = [unlike(partner, each) for each in wanted]
+    if not all(reasons):
+        return
+    rule = f"--partner must be of use to a row of table {order.table.number}"
+    if not wanted:
+        raise UsageError(f"{rule}, got {partner}; leave it out")
+    needed = sorted({reason.removeprefix("not run: ") for reason in reasons})
+    raise UsageError(f"{rule}, got {partner}: {'; '.join(needed)}")
 
 
 def _run(order: Order, row_space: RowSpace, faces: FaceTable) -> _Run:
@@ -147,7 +162,8 @@ def _run(order: Order, row_space: RowSpace, faces: FaceTable) -> _Run:
     except SearchError:
         if not _ended_without_scores(folder, row_space, faces):
             raise
-        return _Run(folder, folder.read_records(), interrupted=False)  # the page says what went wrong in each row
+        records = folder.read_records()  # the page says what went wrong in each row
+        return _Run(folder, records, interrupted=any(record.end == "preempted" for record in records))
     return _Run(outcome.folder, outcome.records, outcome.interrupted)
 
 
@@ -170,12 +186,19 @@ def _ended_without_scores(folder: SearchFolder, row_space: RowSpace, faces: Face
     return bool(records) and not usable(records)
 
 
-def _evidence(order: Order, row_space: RowSpace, run: _Run, *, faces: FaceTable, other: FaceTable | None) -> Evidence:
-    """Answers of every row in every repetition."""
+def _evidence(
+    order: Order,
+    row_space: RowSpace,
+    run: _Run,
+    *,
+    given: Answers | None,
+    faces: FaceTable,
+    other: FaceTable | None,
+) -> Evidence:
+    """Answers of every row in every repetition; `given` are those of the model of --partner."""
     also = None if other is None else other.split("valid")
     by_values = {_key(record.values): record for record in run.records}
     trials: dict[str, Told] = {}
-    given = None if order.partner is None else partner_answers(order.partner, faces, also=also)
     valid = valid_faces(faces)
     told = []
     for repetition in range(order.wishes.n_seeds):

@@ -65,8 +65,8 @@ def after(document: Document) -> list[str]:
     sentences = [*document["remarks"]]
     if document["random_start"]:
         sentences.append(
-            "Every network started from random weights, the paper's from pre-trained ones: --fix model.weights=hub, "
-            "or a file."
+            "Every trained network started from random weights, the paper's from pre-trained ones: "
+            "--fix model.weights=hub, or a file."
         )
     sentences.append(_intervals(document))
     sentences.append("Each trial's best epoch was chosen on the valid faces that it is scored on.")
@@ -92,14 +92,19 @@ def _cells(row: Document, document: Document) -> list[str]:
         "paper": _published(row),
         "ours": _score(row["ours"]),
         "also": _score(row["also"]),
-        "note": _note(row),
+        "note": _note(row, unit="people" if document["data"]["n_subjects"] > 1 else "faces"),
     }
     return [cells[name] for name in _columns(document)]
 
 
 def _published(row: Document) -> str:
     figures = [row["published"], row["published_also"]]
-    return " / ".join(f"{figure:.4f}" for figure in figures if figure is not None)
+    return " / ".join(_as_printed(figure) for figure in figures if figure is not None)
+
+
+def _as_printed(figure: float) -> str:
+    """Without noughts that the paper does not print: 0.5332, 0.71, 1.157."""
+    return f"{figure:.4f}".rstrip("0").ljust(4, "0")
 
 
 def _score(measured: Document | None) -> str:
@@ -109,7 +114,7 @@ def _score(measured: Document | None) -> str:
     return f"{measured['score']:.4f} [{measured['low']:.3f}, {measured['high']:.3f}]{spread}"
 
 
-def _note(row: Document) -> str:
+def _note(row: Document, *, unit: str) -> str:
     if row["no_score"]:
         return str(row["no_score"])
     notes = list(row["notes"])
@@ -117,15 +122,15 @@ def _note(row: Document) -> str:
     if parts:
         notes.append(", ".join(f"{name} {value:.3f}" for name, value in parts.items()))
     if row["chosen"]:
-        notes.append(f"{row['chosen']}: chosen on these faces, {_expectation(row['expected'])}")
+        notes.append(f"{row['chosen']}: chosen on these faces, {_expectation(row['expected'], unit)}")
     return "; ".join(notes)
 
 
-def _expectation(expected: Document | None) -> str:
+def _expectation(expected: Document | None, unit: str) -> str:
     if expected is None:
         return "too high for others"
     interval = "" if expected["low"] is None else f" [{expected['low']:.3f}, {expected['high']:.3f}]"
-    return f"on other people expect {expected['score']:.4f}{interval}"
+    return f"on other {unit} expect {expected['score']:.4f}{interval}"
 
 
 def _our_metric(document: Document) -> str:
@@ -136,7 +141,8 @@ def _our_metric(document: Document) -> str:
 
 
 def _faces(data: Document) -> str:
-    people = f" of {data['n_subjects']} people" if data["n_subjects"] else ""
+    n_people = data["n_subjects"]
+    people = f" of {n_people} {'people' if n_people > 1 else 'person'}" if n_people else ""
     return f"{data['n_valid']} valid faces{people} ({', '.join(data['classes'])})"
 
 

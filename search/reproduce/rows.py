@@ -94,7 +94,7 @@ def _mean(keys: Sequence[str], known: Mapping[str, Told]) -> Told:
     there = {key: told for key in keys if isinstance(told := known[key], Answers)}
     missing = [key for key in keys if key not in there]
     if len(there) < 2:
-        reasons = {str(known[key]) for key in missing}
+        reasons = {str(known[key]).removeprefix("not run: ") for key in missing}
         return f"not run: needs two of its {len(keys)} members, got {len(there)}: {'; '.join(sorted(reasons))}"
     members = list(there.values())
     others = [member.also for member in members if member.also is not None]

@@ -15,6 +15,7 @@ from spaces.fixing import parse_fixes
 from spaces.loading import load_space
 from spaces.parameters import Parameter
 from spaces.space import SearchSpace
+from trainables.checkpoint import load_spec
 from trainables.data.classes import usual_word
 from trainables.data.table import FaceTable
 
@@ -105,10 +106,7 @@ def row_settings(
         ConfigError: settings contradict each other.
         SpaceError: the preset makes no sense.
     """
-    train = _train(row)
-    own = {**_preset_settings(table.preset), **table.settings, **wishes.fixes, **_own_settings(train, labels)}
-    if wishes.start is not None and train.start != "none":
-        own |= {"model.start": str(wishes.start), "model.weights": "none", **train.started}
+    own = {**_preset_settings(table.preset), **table.settings, **wishes.fixes, **_own_settings(row, wishes, labels)}
     own |= wishes.row_fixes.get(row.key, {})
     if isinstance(own.get(WEIGHTS), Mapping):
         own[WEIGHTS] = _weights_by_class(own[WEIGHTS], classes)
@@ -116,9 +114,15 @@ def row_settings(
     return _with_epochs(config, wishes.epochs)
 
 
-def left_alone(table: Table, wishes: Wishes) -> dict[str, list[str]]:
+def labels_of(faces: FaceTable) -> list[str]:
+    """Optional labels that a face table has for some training face."""
+    return [name for name, count in faces.info.labels.get("train", {}).items() if count]
+
+
+def left_alone(table: Table, wishes: Wishes, *, labels: Sequence[str]) -> dict[str, list[str]]:
     """Settings of --fix that do not reach some rows, with those rows: they set them themselves."""
-    found = {name: [row.key for row in table.trained if name in _train(row).settings] for name in wishes.fixes}
+    own = {row.key: _own_settings(row, wishes, labels) for row in table.trained}
+    found = {name: [key for key, settings in own.items() if name in settings] for name in wishes.fixes}
     return {name: keys for name, keys in found.items() if keys}
 
 
@@ -133,15 +137,15 @@ def build_row_space(table: Table, faces: FaceTable, wishes: Wishes, *, name: str
         description: of the space.
 
     Raises:
-        UsageError: --fix names what every row sets itself, or train.seed; or a given model is of no use here.
+        UsageError: --fix names what every row sets itself, or train.seed; or --start is of no use to the table.
         ConfigError, SpaceError: settings make no config.
-        ModelError, DataError: no row can be run; the first row's reason.
+        ModelError, DataError: no row can be run, or none that goes on from --start; the first one's reason.
     """
-    _check_wishes(table, wishes)
-    labels = [name for name, count in faces.info.labels.get("train", {}).items() if count]
+    labels = labels_of(faces)
+    _check_wishes(table, wishes, labels)
     configs: dict[str, dict[str, Value]] = {}
     not_run: dict[str, str] = {}
-    errors: list[DataError | ModelError] = []
+    errors: dict[str, DataError | ModelError] = {}
     for row in table.trained:
         if _train(row).start == "needed" and wishes.start is None:
             not_run[row.key] = "not run: needs a pre-trained model, --start FILE"
@@ -149,15 +153,18 @@ def build_row_space(table: Table, faces: FaceTable, wishes: Wishes, *, name: str
         config = row_settings(row, table, wishes, classes=faces.info.classes, labels=labels).to_flat()
         try:
             check_launch(SearchSpace(name=name, fixed=config), faces)
+            _check_joint(row, wishes)
         except BackboneError:
             raise
         except (ModelError, DataError) as error:
-            errors.append(error)
+            errors[row.key] = error
             not_run[row.key] = f"not run: {error}"
             continue
         configs[row.key] = config
-    if not configs and errors:
-        raise errors[0]
+    started = [] if wishes.start is None else [row.key for row in table.trained if _train(row).start != "none"]
+    for keys in (started, list(errors) if not configs else []):
+        if keys and all(key in errors for key in keys):
+            raise errors[keys[0]]
     if not configs:
         raise UsageError(f"table {table.number} needs a pre-trained model for each of its rows, got none; give --start")
     return RowSpace(*_space(table, configs, wishes, name=name, description=description), not_run=not_run)
@@ -206,11 +213,25 @@ def _train(row: Row) -> Train:
     return row.train
 
 
-def _own_settings(train: Train, labels: Sequence[str]) -> dict[str, Any]:
+def _check_joint(row: Row, wishes: Wishes) -> None:
+    if (
+        wishes.start is not None
+        and _train(row).joint_start
+        and load_spec(wishes.start.expanduser()).design.affect == "none"
+    ):
+        raise ModelError(f"--start must have joint heads for valence and arousal, got a model without: {wishes.start}")
+
+
+def _own_settings(row: Row, wishes: Wishes, labels: Sequence[str]) -> dict[str, Any]:
+    """What a row sets itself, which --fix does not reach."""
+    train = _train(row)
     own = dict(train.settings)
     for label, settings in train.labelled.items():
         if label in labels:
             own |= settings
+    if wishes.start is not None and train.start != "none":
+        start = wishes.start.expanduser().absolute()  # the workers stand in another folder
+        own |= {"model.start": str(start), "model.weights": "none", **train.started}
     return own
 
 
@@ -233,12 +254,12 @@ def _parsed(texts: Sequence[str]) -> dict[str, Any]:
     return fixes
 
 
-def _check_wishes(table: Table, wishes: Wishes) -> None:
+def _check_wishes(table: Table, wishes: Wishes, labels: Sequence[str]) -> None:
     for fixes in (wishes.fixes, *wishes.row_fixes.values()):
         if SEED in fixes:
             raise UsageError(f"--fix must leave {SEED} to --seed and --seeds, got {SEED}={fixes[SEED]}")
-    for name in wishes.fixes:
-        if all(name in _train(row).settings for row in table.trained):
+    for name, keys in left_alone(table, wishes, labels=labels).items():
+        if len(keys) == len(table.trained):
             rule = f"--fix must be of what rows leave open, got {name}, which every row of table {table.number} sets"
             raise UsageError(f"{rule}; {table.trained[0].key}:{name}=VALUE fixes it in one row")
     if wishes.start is not None and all(_train(row).start == "none" for row in table.trained):

@@ -25,6 +25,7 @@ class Train(Definition):
         settings: over the table's own; `loss.class_weights` may map class names to weights, other classes get 1.
         labelled: optional label to settings that are taken where the face table has that label.
         start: whether the row goes on from the model of --start: never, if there is one, or not without.
+        joint_start: whether that model must have joint heads for valence and arousal.
         started: settings that are taken where it does.
         members: trained on different seeds; read as so many rows and their mean.
         member: number of this one among them, which moves the seed; of several, how many others come before.
@@ -33,6 +34,7 @@ class Train(Definition):
     settings: dict[str, Any] = {}
     labelled: dict[str, dict[str, Any]] = {}
     start: Literal["none", "wanted", "needed"] = "none"
+    joint_start: bool = False
     started: dict[str, Any] = {}
     members: int = 1
     member: int = 0
@@ -199,7 +201,7 @@ def papers() -> tuple[Paper, ...]:
 
 
 def find_table(text: str) -> tuple[Paper, Table]:
-    """The table that `001:1`, `1:1`, `paper001` or `hust-ant:3` names; a paper's first without a number.
+    """The table that `001:1`, `1:1`, `paper001` or `hust-ant:3` names; without a number the first of a paper or preset.
 
     Raises:
         UsageError: there is no such paper or table; the near miss is offered.
@@ -208,7 +210,8 @@ def find_table(text: str) -> tuple[Paper, Table]:
     paper = _find_paper(name.strip().casefold())
     numbers = [table.number for table in paper.tables]
     if not number:
-        return paper, paper.tables[0]
+        of_preset = (table for table in paper.tables if table.preset == name.strip().casefold())
+        return paper, next(of_preset, paper.tables[0])
     if number.strip() not in numbers:
         hint = near_miss(number.strip(), numbers)
         raise UsageError(f"table of paper {paper.number} must be one that can be run, got {number!r}{hint}")
@@ -225,7 +228,8 @@ def _find_paper(name: str) -> Paper:
 
 
 def _words(paper: Paper) -> tuple[str, ...]:
-    return (paper.number, str(int(paper.number)), f"paper{paper.number}", *paper.names)
+    presets = (table.preset for table in paper.tables)
+    return (paper.number, str(int(paper.number)), f"paper{paper.number}", *paper.names, *presets)
 
 
 def _read(path: Path) -> Paper:

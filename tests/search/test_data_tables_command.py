@@ -122,8 +122,9 @@ def test_upscale_takes_a_network(tmp_path: Path, words: list[str], px: int) -> N
         (["--splits", "train,tset"], 2, "--splits must name splits of a table, got 'tset'; did you mean 'test'"),
         (["--model", "gone.pt"], 1, "super-resolution network must be a TorchScript file, got nothing there: gone.pt"),
         (["--model", "gone.pt", "--device", "tpu"], 1, "device must be cpu, cuda or cuda:NUMBER, got 'tpu'"),
+        (["--device", "cuda"], 2, "--device must stand beside --model, got 'cuda' alone; resampling needs none"),
     ],
-    ids=["factor", "split", "model", "device"],
+    ids=["factor", "split", "model", "device", "device_alone"],
 )
 def test_upscale_answers_wrong_words_with_a_sentence(
     tables: list[str],

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
@@ -56,6 +57,20 @@ def test_network_that_was_saved_without_later_fields_comes_back_with_their_defau
     save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={"affectune": json.dumps(old)})
 
     assert load_spec(tmp_path / "w.safetensors") == replace(SPEC, mirror=False)
+
+
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "resnet18", "mobilenetv3_small_050"])
+def test_network_that_was_saved_before_there_were_encoders_answers_as_it_did(backbone: str, tmp_path: Path) -> None:
+    old = timm.create_model(backbone, num_classes=2).eval()
+    spec = replace(SPEC, backbone=backbone)
+    fields = {name: value for name, value in asdict(spec).items() if name not in ("mirror", "design", "hand_rule")}
+    state = {name: tensor.clone() for name, tensor in old.state_dict().items()}
+    save_file(state, tmp_path / "w.safetensors", metadata={"affectune": json.dumps(fields)})
+
+    loaded, _ = load_network(tmp_path / "w.safetensors")
+
+    faces = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(loaded(faces), old(faces))
 
 
 def test_network_is_refused_when_the_file_is_missing(tmp_path: Path) -> None:

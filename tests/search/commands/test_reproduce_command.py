@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from search.cli import build_parser, main
+from search.commands.reproduce import exit_code_of
 
 
 def test_reproduce_without_a_table_lists_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,6 +66,15 @@ def test_wrong_words_get_one_sentence_and_exit_code_2(
     assert printed.err.startswith("affectune: ") and printed.err.count("\n") == 1
     assert sentence in printed.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("interrupted", "ours", "code"),
+    [(False, {"score": 0.5}, 0), (False, None, 1), (True, {"score": 0.5}, 130), (True, None, 130)],
+    ids=["done", "no_score", "cut_off", "cut_off_before_a_score"],
+)
+def test_exit_code_says_how_the_table_ended(interrupted: bool, ours: dict[str, float] | None, code: int) -> None:
+    assert exit_code_of({"interrupted": interrupted, "rows": [{"ours": None}, {"ours": ours}]}) == code
 
 
 def test_table_that_is_no_face_table_gets_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

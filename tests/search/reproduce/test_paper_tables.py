@@ -43,6 +43,15 @@ def test_table_is_found_by_any_of_its_papers_names(words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "number"),
+    [("paper002-mtl", "2"), ("paper002", "8"), ("paper002-mtl:7", "7")],
+    ids=["of_the_preset", "first_of_the_preset", "numbered"],
+)
+def test_table_is_found_by_its_preset(words: str, number: str) -> None:
+    assert find_table(words)[1].number == number
+
+
+@pytest.mark.parametrize(
     ("words", "sentence"),
     [
         ("009", "paper must be a known one, got '009'; there are 000, 001, 002, 003, 004"),

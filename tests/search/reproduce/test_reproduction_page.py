@@ -72,7 +72,8 @@ def test_page_says_that_the_data_differ_and_on_what_ours_stand(document: dict[st
     assert "The data differ. The paper's figures: macro-F1 over 6 classes, LSD's validation set" in text
     assert "These faces are not public" in text
     assert (
-        "macro-F1 over 2 classes, on 96 valid faces of 24 people (anger, fear); train split: 240 faces of /faces" in text
+        "macro-F1 over 2 classes, on 96 valid faces of 24 people (anger, fear); train split: 240 faces of /faces"
+        in text
     )
     assert "80 valid faces of 24 people (anger, fear) of /others; nothing was chosen there" in text
 
@@ -82,13 +83,21 @@ def test_markdown_has_the_papers_figures_beside_ours(document: dict[str, Any]) -
 
     assert "| row | paper | ours | also | note |" in lines
     assert "| row a | 0.5972 / 0.4124 | 0.5000 [0.450, 0.550] | 0.4000 [0.350, 0.450] |  |" in lines
-    assert "| row c | 0.6000 | - | - | not run: needs a pre-trained model, --partner FILE |" in lines
+    assert "| row c | 0.60 | - | - | not run: needs a pre-trained model, --partner FILE |" in lines
 
 
 def test_what_was_chosen_on_these_faces_is_marked_with_what_to_expect(document: dict[str, Any]) -> None:
     expected = "w = 0.30: chosen on these faces, on other people expect 0.5500 [0.500, 0.600]"
 
     assert expected in to_markdown(document)
+
+
+def test_expectation_is_of_other_faces_when_people_are_not_known(document: dict[str, Any]) -> None:
+    for n_people, words in ((0, "96 valid faces ("), (1, "96 valid faces of 1 person (")):
+        unknown = to_markdown({**document, "data": {**document["data"], "n_subjects": n_people}})
+
+        assert words in unknown
+        assert "chosen on these faces, on other faces expect 0.5500" in unknown
 
 
 def test_spread_over_seeds_and_parts_of_the_score_are_shown(document: dict[str, Any]) -> None:
@@ -108,7 +117,7 @@ def test_page_says_how_the_figures_came_about(document: dict[str, Any]) -> None:
     text = " ".join(after({**document, "n_seeds": 3, "first_seed": 4}))
 
     assert "A remark." in text
-    assert "Every network started from random weights" in text
+    assert "Every trained network started from random weights" in text
     assert "bootstrap that draws people (24)" in text
     assert "Mean of seeds 4 to 6" in text
     assert "preset paper002, with model.backbone=resnet18, a:train.batch_size=8, epochs 2" in text

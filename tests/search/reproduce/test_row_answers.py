@@ -66,6 +66,14 @@ def test_mean_of_one_row_is_none(faces: Faces, answers: list[Answer]) -> None:
     assert told == "not run: needs two of its 2 members, got 1: failed: disk is full"
 
 
+def test_mean_says_once_that_it_was_not_run(faces: Faces, answers: list[Answer]) -> None:
+    table = table_of({"key": "m", "mean": {"of": ["a", "b"]}})
+
+    told = answer_rows(table, known(answers, b="not run: needs a model"), faces)["m"]
+
+    assert told == "not run: needs two of its 2 members, got 1: needs a model"
+
+
 @pytest.mark.parametrize("space", ["logits", "probs"])
 def test_blend_takes_the_best_of_eleven_weights_and_says_what_to_expect(
     faces: Faces, answers: list[Answer], space: str

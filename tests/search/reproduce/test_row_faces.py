@@ -7,9 +7,10 @@ import pytest
 
 from search.folder import SearchFolder, TrialRecord
 from search.reproduce.answers import other_faces, partner_answers, trial_answers, unlike, valid_faces
+from search.reproduce.job import Order, reproduce
 from search.reproduce.rows import Answers
-from search.reproduce.tables import Partner
-from spaces.errors import DataError, ModelError
+from search.reproduce.tables import Partner, find_table
+from spaces.errors import DataError, ModelError, UsageError
 from trainables.checkpoint import NetworkSpec, save_network
 from trainables.data.split_file import Faces as TableFaces
 from trainables.data.table import FaceTable, write_table
@@ -89,6 +90,38 @@ def test_given_model_is_refused_when_it_lacks_a_class(face_table: FaceTable, tmp
 
     with pytest.raises(ModelError, match=r"must know every class of the table, got anger, fear without disgust"):
         partner_answers(path, face_table, also=None)
+
+
+def test_given_model_that_is_no_rows_is_refused_before_anything_is_trained(
+    face_table: FaceTable, tmp_path: Path
+) -> None:
+    model = save_model(tmp_path / "partner.safetensors", tuple(face_table.info.classes), Design())
+    paper, table = find_table("002:8")
+
+    with pytest.raises(UsageError, match=r"--partner must be of use .* table 8, got .*: needs --partner on tf_effic"):
+        reproduce(Order(paper, table, data=face_table.path, storage=tmp_path / "s", name="a", partner=model))
+    assert not (tmp_path / "s").exists()
+
+
+def test_given_model_that_cannot_be_loaded_is_refused_before_anything_is_trained(
+    face_table: FaceTable, tmp_path: Path
+) -> None:
+    classes, model = tuple(face_table.info.classes), tmp_path / "partner.safetensors"
+    spec = NetworkSpec("tf_efficientnet_b0.ns_jft_in1k", classes, 40, 40, 1, (0.5,) * 3, (0.25,) * 3)
+    save_network(model, {}, spec)
+    paper, table = find_table("002:8")
+
+    with pytest.raises(ModelError, match="saved model must have the weights of its backbone"):
+        reproduce(Order(paper, table, data=face_table.path, storage=tmp_path / "s", name="a", partner=model))
+    assert not (tmp_path / "s").exists()
+
+
+def test_second_set_must_not_be_the_first(face_table: FaceTable, tmp_path: Path) -> None:
+    paper, table = find_table("001:1")
+    order = Order(paper, table, data=face_table.path, also=face_table.path, storage=tmp_path / "s", name="a")
+
+    with pytest.raises(UsageError, match="--also must have other faces than --data, got the same: "):
+        reproduce(order)
 
 
 def test_given_model_of_another_kind_is_not_the_rows(tmp_path: Path) -> None:

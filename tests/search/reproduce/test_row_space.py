@@ -125,7 +125,50 @@ def test_start_that_no_row_takes_is_refused(face_table: FaceTable) -> None:
 def test_rows_that_a_fix_does_not_reach_are_named() -> None:
     table = find_table("002:7")[1]
 
-    assert left_alone(table, Wishes(fixes=SMALL)) == {name: ["b2_head", "b2_all"] for name in SMALL}
+    assert left_alone(table, Wishes(fixes=SMALL), labels=[]) == {name: ["b2_head", "b2_all"] for name in SMALL}
+
+
+def test_start_of_another_kind_is_refused_where_the_paper_starts_from_the_joint_model(
+    face_table: FaceTable, network_files: list[Path]
+) -> None:
+    fixes = {"model.backbone": "test_resnet", "model.image_px": 56}
+
+    with pytest.raises(ModelError, match=r"--start must have joint heads for valence and arousal, got a model without"):
+        build("002:8", face_table, Wishes(fixes=fixes, start=network_files[2]))
+
+
+def test_start_is_found_from_whatever_folder_a_worker_stands_in(
+    face_table: FaceTable, network_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixes = {"model.backbone": "test_resnet", "model.image_px": 56, "train.frozen_share": 0}
+    monkeypatch.chdir(network_files[2].parent)
+
+    found = build("003:1", face_table, Wishes(fixes=fixes, start=Path(network_files[2].name)))
+
+    config = found.space.to_config(found.values["pretrained", 0])
+    assert config.model.start == str(network_files[2])
+
+
+def test_rows_that_a_start_sets_are_named_too() -> None:
+    table = find_table("003:1")[1]
+    fixes = {"model.weights": "hub"}
+
+    assert left_alone(table, Wishes(fixes=fixes), labels=[]) == {}
+    assert left_alone(table, Wishes(fixes=fixes, start=Path("a")), labels=[]) == {"model.weights": ["pretrained"]}
+
+
+def test_fix_of_what_every_row_sets_where_a_label_is_known_is_refused(face_table: FaceTable) -> None:
+    with pytest.raises(UsageError, match=r"got hand.backbone, which every row .*; resnet:hand.backbone=VALUE"):
+        build("003:1", face_table, Wishes(fixes={"hand.backbone": "resnet18"}))
+
+
+def test_start_that_fits_no_row_is_refused_before_the_other_rows_are_trained(
+    face_table: FaceTable, tmp_path: Path
+) -> None:
+    fixes = {"model.backbone": "test_resnet", "model.image_px": 56, "train.frozen_share": 0}
+
+    with pytest.raises(ModelError, match=r"saved model could not be read, there is no such file: .*gone\.safetensors"):
+        build("003:1", face_table, Wishes(fixes=fixes, start=tmp_path / "gone.safetensors"))
 
 
 def test_fixes_are_read_for_all_rows_and_for_one() -> None:
