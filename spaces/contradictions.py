@@ -79,7 +79,23 @@ def _hand(s: Flat) -> str | None:
     return None
 
 
+def _hand_trained(s: Flat) -> str | None:
+    if s["hand.backbone"] == "none" or s["model.start"] != "none":
+        return None
+    if not s["loss.hand_weight"]:
+        rule = "must be above 0 where a hand module begins untrained"
+        return f"loss.hand_weight {rule} (hand.backbone is {s['hand.backbone']!r}), got 0"
+    if s["train.epochs"] == 0:
+        rule = "must be above 0 where there is a hand module, which the head-only epochs do not train"
+        return f"train.epochs {rule} (hand.backbone is {s['hand.backbone']!r}), got 0"
+    return None
+
+
 def _deviation(s: Flat) -> str | None:
+    if s["model.encoder"] == "deviation" and s["train.frozen_share"] == 1:
+        return (
+            "train.frozen_share must be below 1 where model.encoder is 'deviation', whose trained twin must move, got 1"
+        )
     if s["model.encoder"] == "deviation" and s["train.head_epochs"]:
         rule = "must be 0 where model.encoder is 'deviation', whose twins are equal until one has been trained"
         return f"train.head_epochs {rule}, got {s['train.head_epochs']}"
@@ -132,6 +148,7 @@ _RULES: tuple[Rule, ...] = (
     _partition,
     _landmarks,
     _hand,
+    _hand_trained,
     _deviation,
     _frozen,
     _gamma,

@@ -135,7 +135,8 @@ class TrainConfig(Section):
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="averaging of weights over steps; 0 does not average")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
-        description="arithmetic on a GPU; auto takes bfloat16 where the GPU has it; a CPU computes in float32",
+        description="arithmetic on a GPU; auto takes bfloat16 where the GPU has it, float32 for a deviation; a CPU "
+        "computes in float32",
     )
     seed: int = Field(default=0, ge=0, lt=2**31, description="subsample, initialisation, order and augmentation")
 

@@ -1,8 +1,8 @@
 """The head-only epochs: new heads on a network that stands still.
 
 With batch norm in eval mode each face is embedded once, unaltered, so that these epochs cost one forward pass of the
-data. With `train.head_batch_norm` at train they run the whole network on augmented faces, and its running statistics
-drift (as in the code of Savchenko 2022).
+data; a sampler's copy of a face is that face once more. With `train.head_batch_norm` at train they run the whole
+network on augmented faces, and its running statistics drift (as in the code of Savchenko 2022).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,10 +20,13 @@ from trainables.models.architectures.network import ExpressionNetwork
 from trainables.models.inputs import to_inputs
 from trainables.optimisers import build_head_optimiser, lr_factor, set_learning_rate
 from trainables.stepper import Stepper
-from trainables.update import Update
+from trainables.update import Terms, Update
 
 Batches = Callable[[int], Iterable[Batch]]
 """From the number of a head-only epoch, 1 first, to its batches."""
+
+Order = Callable[[int], npt.NDArray[np.int64]]
+"""From the number of a head-only epoch, 1 first, to places among the chosen rows: [faces of an epoch], at least 2."""
 
 
 def train_heads(
@@ -33,6 +36,7 @@ def train_heads(
     targets: Mapping[str, torch.Tensor],
     *,
     rows: npt.NDArray[np.int64],
+    order: Order,
     loss: TrialLoss,
     config: TrialConfig,
 ) -> None:
@@ -44,27 +48,40 @@ def train_heads(
         images: uint8 [samples, height, width, channels].
         targets: labels of the chosen samples, as in a batch.
         rows: [chosen], the samples to train on.
+        order: of the faces in each epoch; they are as many in all.
         loss: of the trial.
         config: epochs, batch size, rate and schedule.
     """
     embeddings = embed(network, spec, images, rows=rows)
     labels = {name: numbers.to(embeddings.device) for name, numbers in targets.items()}
     network.heads.train()
+    network.dropout.train()
     update = Update(build_head_optimiser(network.heads.parameters(), config.optimiser), network, config.optimiser)
-    generator = torch.Generator().manual_seed(config.train.seed)
-    n_batches = max(1, min(round(len(rows) / config.train.batch_size), len(rows) // 2))
-    n_steps, step = n_batches * config.train.head_epochs, 0
-    for _ in range(config.train.head_epochs):
-        for chosen in torch.randperm(len(rows), generator=generator).tensor_split(n_batches):
+    epochs, step = config.train.head_epochs, 0
+    for epoch in range(1, epochs + 1):
+        places = torch.from_numpy(order(epoch))
+        n_batches = max(1, min(round(len(places) / config.train.batch_size), len(places) // 2))
+        for chosen in places.tensor_split(n_batches):
             batch = chosen.to(embeddings.device)
             faces, answers = embeddings[batch], {name: numbers[batch] for name, numbers in labels.items()}
-            set_learning_rate(update.optimiser, lr_factor(step / n_steps, config.lr_schedule))
-            update.step([(1.0, lambda faces=faces, answers=answers: loss(network.heads(faces), answers))])  # type: ignore[misc]
+            factor = lr_factor(step / (n_batches * epochs), config.lr_schedule, epochs=epochs)
+            set_learning_rate(update.optimiser, factor)
+
+            def terms(faces: torch.Tensor = faces, answers: Terms = answers) -> Terms:
+                return loss(network.heads(network.dropout(faces)), answers)  # type: ignore[no-any-return]
+
+            update.step([(1.0, terms)])
             step += 1
 
 
 def train_heads_drifting(
-    network: ExpressionNetwork, spec: NetworkSpec, batches: Batches, *, loss: TrialLoss, config: TrialConfig
+    network: ExpressionNetwork,
+    spec: NetworkSpec,
+    batches: Batches,
+    *,
+    n_batches: int,
+    loss: TrialLoss,
+    config: TrialConfig,
 ) -> None:
     """Train the heads in place for `train.head_epochs` on augmented faces, the network in training mode.
 
@@ -72,17 +89,19 @@ def train_heads_drifting(
         network: its heads are trained, and the running statistics of its batch norm drift.
         spec: of the network.
         batches: of each epoch.
+        n_batches: of an epoch.
         loss: of the trial.
         config: epochs, rate and schedule.
     """
     with _only_heads(network):
         network.train()
         optimiser = build_head_optimiser(network.heads.parameters(), config.optimiser)
-        stepper = Stepper(network, spec, loss=loss, config=config, optimiser=optimiser)
-        for epoch in range(1, config.train.head_epochs + 1):
-            share = (epoch - 1) / config.train.head_epochs
+        epochs, step = config.train.head_epochs, 0
+        stepper = Stepper(network, spec, loss=loss, config=config, optimiser=optimiser, epochs=epochs)
+        for epoch in range(1, epochs + 1):
             for batch in batches(epoch):
-                stepper.step(batch, progress=share)
+                stepper.step(batch, progress=step / (n_batches * epochs))
+                step += 1
 
 
 @torch.no_grad()

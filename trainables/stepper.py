@@ -31,6 +31,7 @@ class Stepper:
         config: TrialConfig,
         memory: FrozenMemory | None = None,
         optimiser: torch.optim.Optimizer | None = None,
+        epochs: int | None = None,
     ) -> None:
         """
         Args:
@@ -40,6 +41,7 @@ class Stepper:
             config: of the trial.
             memory: of a deviation module's frozen twin, where faces look the same in every epoch.
             optimiser: over all that is trained when omitted.
+            epochs: that the steps are of; `train.epochs` when omitted.
         """
         self.network = network
         self.average = WeightAverage(network, decay=config.train.ema_decay)
@@ -47,6 +49,7 @@ class Stepper:
         self._loss = loss
         self._config = config
         self._memory = memory
+        self._epochs = config.train.epochs if epochs is None else epochs
         self._device = next(network.parameters()).device
         self._dtype = arithmetic(config, self._device)
         scaler = torch.amp.GradScaler(self._device.type) if self._dtype is torch.float16 else None
@@ -63,7 +66,7 @@ class Stepper:
         Returns:
             The loss's terms and their sum `loss`, detached scalars on the device.
         """
-        factor = lr_factor(progress, self._config.lr_schedule, epochs=self._config.train.epochs)
+        factor = lr_factor(progress, self._config.lr_schedule, epochs=self._epochs)
         set_learning_rate(self._update.optimiser, factor)
         n_faces = len(batch.positions)
         terms = self._update.step(
@@ -93,13 +96,16 @@ class Stepper:
         self._update.load_state_dict(state["update"])
 
     def _parts(self, batch: Batch) -> list[Batch]:
-        """The batch, cut where it is not to go through the network at once; no part is a face alone."""
+        """The batch, dealt out in parts where it is not to go through the network at once; no part is a face alone.
+
+        A batch stands in the order of its table, often class by class. Dealt out like cards, each part has the classes
+        of the whole; cut in pieces, batch norm would see parts of one class.
+        """
         micro, n_faces = self._config.train.micro_batch, len(batch.positions)
         if micro is None or n_faces <= micro:
             return [batch]
         n_parts = min(-(-n_faces // micro), n_faces // 2)
-        cuts = [chosen.tolist() for chosen in torch.arange(n_faces).tensor_split(n_parts)]
-        return [_cut(batch, cut[0], cut[-1] + 1) for cut in cuts]
+        return [_every(batch, slice(first, None, n_parts)) for first in range(n_parts)]
 
     def _passes(self, batch: Batch) -> list[Callable[[], Terms]]:
         """Forward passes over real faces, mixed ones or both, as the config says; both of SAM's see the same.
@@ -143,19 +149,24 @@ class Stepper:
         return torch.autocast(self._device.type, dtype=self._dtype)
 
 
-def _cut(batch: Batch, first: int, last: int) -> Batch:
-    """Some faces of a batch, `last` not among them."""
-    looks = None if batch.appearance is None else batch.appearance[first:last]
-    targets = {name: labels[first:last] for name, labels in batch.targets.items()}
-    return Batch(batch.images[first:last], looks, targets, batch.positions[first:last])
+def _every(batch: Batch, places: slice) -> Batch:
+    """The faces of a batch at these places."""
+    looks = None if batch.appearance is None else batch.appearance[places]
+    targets = {name: labels[places] for name, labels in batch.targets.items()}
+    return Batch(batch.images[places], looks, targets, batch.positions[places])
 
 
 def arithmetic(config: TrialConfig, device: torch.device) -> torch.dtype:
-    """The type that forward passes compute in: a CPU's is float32, whatever the config says."""
+    """The type that forward passes compute in: a CPU's is float32, whatever the config says.
+
+    Chosen by itself, it is float32 for a deviation module, whose difference of near equals half precision rounds away.
+    """
     if device.type != "cuda":
         return torch.float32
     precision = config.train.precision
     if precision == "auto":
+        if config.model.encoder == "deviation":
+            return torch.float32
         has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)  # emulated, it is slower than float32
         if not has_bfloat16 and config.optimiser.sam_rho:
             return torch.float32  # SAM compares gradients of two passes, which a scaler would blur

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from trainables.checkpoint import NetworkSpec, save_network, state_on_cpu
 from trainables.data.augment import Augmenter
 from trainables.data.batches import EpochBatches, iter_batches, split_targets
 from trainables.data.needs import check_labels, needed_labels
+from trainables.data.sampling import epoch_order
 from trainables.data.table import FaceTable
 from trainables.device import check_device
 from trainables.head_only import train_heads, train_heads_drifting
@@ -213,21 +215,33 @@ class Trainer:
         if self.config.train.head_batch_norm == "train":
             train_heads_drifting(
                 network, self.spec, lambda epoch: self._iter_batches(HEAD_EPOCHS_FROM + epoch),
-                loss=self._loss, config=self.config,
+                n_batches=len(self._batches(epoch=1)), loss=self._loss, config=self.config,
             )  # fmt: skip
         else:
             targets = split_targets(self._train, rows, self._labels)
-            train_heads(network, self.spec, self._train.images, targets, rows=rows, loss=self._loss, config=self.config)
+            train_heads(
+                network, self.spec, self._train.images, targets,
+                rows=rows, order=partial(self._head_order, rows), loss=self._loss, config=self.config,
+            )  # fmt: skip
         self._stepper.average.restart(network)
         outputs = predict_outputs(network, self._valid.images, self.spec)
+        if self.config.blend.partner == "head":  # set before scoring: should this stay the best, it votes twice
+            self._head_state = state_on_cpu(network)
+            self._scorer.partner = outputs["logits"]
         scored = self._score(outputs, epoch=0)
         if self._diverged:
             return {}
-        if self.config.blend.partner == "head":
-            self._head_state = state_on_cpu(network)
-            self._scorer.partner = outputs["logits"]
         report = {"head/macro_f1": scored["valid/macro_f1"]}
         return report if self.config.train.epochs else report | scored
+
+    def _head_order(self, rows: npt.NDArray[np.int64], epoch: int) -> npt.NDArray[np.int64]:
+        """Places among the rows that a head-only epoch takes, as often as the sampler has it."""
+        data, seed = self.config.data, self.config.train.seed
+        chosen = epoch_order(
+            self._items, self._train.expression, sampler=data.sampler, power=data.sampler_power, seed=seed,
+            epoch=HEAD_EPOCHS_FROM + epoch,
+        )  # fmt: skip
+        return np.searchsorted(rows, self._items.rows[chosen])
 
     def _run_full_epoch(self) -> EpochReport:
         losses = {"train/loss": math.nan} if self._diverged else self._train_pass()

@@ -60,6 +60,19 @@ CASES: list[tuple[dict[str, Any], str]] = [
         "hand.backbone must name a network where hand.rule is 'fixed', got 'none'",
     ),
     (
+        {"hand.backbone": "resnet18", "train.epochs": 0, "train.head_epochs": 2},
+        "train.epochs must be above 0 where there is a hand module, which the head-only epochs do not train "
+        "(hand.backbone is 'resnet18'), got 0",
+    ),
+    (
+        {"hand.backbone": "resnet18", "loss.hand_weight": 0.0},
+        "loss.hand_weight must be above 0 where a hand module begins untrained (hand.backbone is 'resnet18'), got 0",
+    ),
+    (
+        {"model.encoder": "deviation", "train.frozen_share": 1.0},
+        "train.frozen_share must be below 1 where model.encoder is 'deviation', whose trained twin must move, got 1",
+    ),
+    (
         {"model.encoder": "deviation", "train.head_epochs": 2},
         "train.head_epochs must be 0 where model.encoder is 'deviation', whose twins are equal until one has been "
         "trained, got 2",
@@ -129,6 +142,7 @@ def test_every_rule_has_a_sentence_here() -> None:
         {"model.encoder": "dan", "loss.partition_weight": 1.0, "loss.affinity_weight": 1.0},
         {"model.encoder": "two_branch", "loss.partition_weight": 1.0, "loss.landmark_weight": 1.0},
         {"hand.rule": "tune_all", "hand.backbone": "resnet18"},
+        {"hand.backbone": "resnet18", "train.epochs": 0, "train.head_epochs": 1, "model.start": "old.safetensors"},
         {"model.encoder": "deviation"},
         {"lr_schedule.name": "exponential", "lr_schedule.epoch_gamma": 0.9},
         {"optimiser.sam_rho": 0.05, "train.precision": "bfloat16"},

@@ -14,6 +14,7 @@ from trainables.head_only import embed, train_heads
 from trainables.losses.total import TrialLoss
 from trainables.models.architectures.network import ExpressionNetwork
 from trainables.models.build import build_trial_network
+from trainables.stepper import Stepper
 from trainables.trainer import Trainer
 
 PLAIN = {"loss.label_smoothing": 0.0, "loss.class_weight_exponent": 0.0}
@@ -28,7 +29,11 @@ def train(
     split = table.split("train")
     loss = TrialLoss(config, class_counts=np.array([16, 16, 16]), feature_width=network.encoder.feature_width)
     targets = split_targets(split, rows, ())
-    train_heads(network.train(), spec, split.images, targets, rows=rows, loss=loss, config=config)
+
+    def order(epoch: int) -> np.ndarray[Any, Any]:
+        return np.random.default_rng(epoch).permutation(len(rows))
+
+    train_heads(network.train(), spec, split.images, targets, rows=rows, order=order, loss=loss, config=config)
     return before, network, loss
 
 
@@ -85,3 +90,49 @@ def test_running_statistics_drift_in_head_only_epochs_where_batch_norm_trains(
     statistics = {"running_mean", "running_var", "num_batches_tracked"}
     assert {name.rpartition(".")[2] for name in elsewhere} == (statistics if mode == "train" else set())
     assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_drifting_head_only_epochs_warm_up_step_by_step(
+    toy_table: FaceTable, make_config: Callable[..., TrialConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress: list[float] = []
+    step = Stepper.step
+
+    def watched(self: Stepper, batch: Any, *, progress: float, seen: list[float] = progress) -> Any:
+        seen.append(progress)
+        return step(self, batch, progress=progress)
+
+    monkeypatch.setattr(Stepper, "step", watched)
+    settings = {"train.epochs": 0, "train.head_epochs": 2, "train.head_batch_norm": "train", "train.batch_size": 12}
+
+    Trainer(make_config(settings), toy_table).run_epoch()
+
+    assert progress == [step / 8 for step in range(8)]  # four batches an epoch
+
+
+@pytest.mark.parametrize("sampler", ["shuffle", "weighted", "upsample"])
+def test_sampler_decides_how_often_a_class_is_seen_in_head_only_epochs(
+    make_table: Callable[..., FaceTable], make_config: Callable[..., TrialConfig], sampler: str
+) -> None:
+    table = make_table(train=[0] * 40 + [1] * 4 + [2] * 4, valid=[0, 1, 2] * 2)
+    config = make_config({"data.sampler": sampler, "data.sampler_power": 1.0, "train.head_epochs": 1})
+    trainer = Trainer(config, table)
+    rows = np.unique(trainer._items.rows)
+
+    places = np.concatenate([trainer._head_order(rows, epoch) for epoch in range(1, 21)])
+
+    shares = np.bincount(table.split("train").expression[rows[places]]) / len(places)
+    assert shares == pytest.approx([40 / 48, 4 / 48, 4 / 48] if sampler == "shuffle" else [1 / 3] * 3, abs=0.08)
+
+
+def test_dropout_stands_before_the_heads_in_head_only_epochs_too(
+    toy_table: FaceTable, make_config: Callable[..., TrialConfig]
+) -> None:
+    rows = np.arange(48)
+
+    found = [
+        train(toy_table, make_config({"model.drop_rate": rate, "train.head_epochs": 1}), rows) for rate in (0, 0.5)
+    ]
+
+    plain, dropped = (network.state_dict()["heads.linear.weight"] for _, network, _ in found)
+    assert not torch.allclose(plain, dropped)

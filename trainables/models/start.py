@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from spaces.errors import ModelError
-from trainables.checkpoint import NetworkSpec, load_spec
+from trainables.checkpoint import NetworkSpec, load_spec, load_weights
 from trainables.models.architectures.network import ExpressionNetwork
 
 
@@ -21,7 +20,7 @@ def load_start(network: ExpressionNetwork, spec: NetworkSpec, path: Path) -> lis
     """Take over every tensor of the same name and shape from a saved model.
 
     A plain model or a DAN also starts the emotion branch of two. Heads are taken over where the classes are the same,
-    in the same order; else they begin anew.
+    in the same order, and so is the encoder, whose embeddings they read; else they begin anew.
 
     Args:
         network: filled in place.
@@ -35,11 +34,12 @@ def load_start(network: ExpressionNetwork, spec: NetworkSpec, path: Path) -> lis
         ModelError: it is no model of ours, or of another backbone.
     """
     check_start(path, backbone=spec.backbone)
-    same_classes = load_spec(path).classes == spec.classes
-    stored = load_file(path)
+    start = load_spec(path)
+    heads_fit = start.classes == spec.classes and start.design.encoder == spec.design.encoder
+    stored = load_weights(path)
     taken: dict[str, torch.Tensor] = {}
     for name, own in network.state_dict().items():
-        if name.startswith("heads.") and not same_classes:
+        if name.startswith("heads.") and not heads_fit:
             continue
         source = name if name in stored else name.replace("encoder.emotion.", "encoder.", 1)
         if source in stored and stored[source].shape == own.shape:

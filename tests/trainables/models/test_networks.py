@@ -219,11 +219,22 @@ def test_separate_heads_never_move_what_they_stand_on() -> None:
     assert network.heads.linear.weight.grad is None
 
 
-def test_googlenet_is_torchvisions_under_timms_methods() -> None:
+def test_heads_compute_in_float32_under_autocast_too() -> None:
+    design = Design(encoder="dan", attention_heads=2, attention_width=16)
+    network = build_network("test_resnet", n_classes=3, design=design).eval()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        found = network.outputs(faces(4))
+
+    expected = network.heads(found["embeddings"].float())["logits"]
+    assert found["logits"].dtype == torch.float32
+    torch.testing.assert_close(found["logits"], expected, rtol=0, atol=1e-7)
+
+
+def test_googlenet_is_torchvisions_as_it_comes_with_weights_under_timms_methods() -> None:
     import torchvision
 
     ours = Backbone("torchvision/googlenet").eval()
-    theirs = torchvision.models.googlenet(aux_logits=False, init_weights=False).eval()
+    theirs = torchvision.models.googlenet(aux_logits=False, init_weights=False, transform_input=True).eval()
     theirs.fc = nn.Identity()
     theirs.load_state_dict(ours.net.state_dict())
 

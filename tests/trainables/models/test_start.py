@@ -112,6 +112,17 @@ def test_both_twins_begin_as_the_start_models_backbone(build: Build, save: Save,
     assert not any(parameter.requires_grad for parameter in network.encoder.frozen.parameters())
 
 
+def test_heads_begin_anew_on_embeddings_of_another_kind(build: Build, save: Save) -> None:
+    path, stored = save(seed=1)
+    fresh, _ = build({"model.encoder": "deviation"})
+
+    network, _ = build({"model.encoder": "deviation", "model.start": str(path)})
+
+    linear = network.state_dict()["heads.linear.weight"]
+    assert linear.shape == stored["heads.linear.weight"].shape
+    assert torch.equal(linear, fresh.state_dict()["heads.linear.weight"])
+
+
 def test_twins_are_equal_without_a_start_too(build: Build) -> None:
     network, _ = build({"model.encoder": "deviation"})
 

@@ -29,11 +29,14 @@ class GoogLeNet(torchvision.models.GoogLeNet):  # type: ignore[misc]
     }
 
     def __init__(self) -> None:
-        super().__init__(aux_logits=False, init_weights=False)  # torch's own start suits batch norm as well
+        # torch's own start suits batch norm as well. The published weights were trained on pixels from -1 to 1, and
+        # torchvision sets `transform_input` with them: the network itself brings ImageNet's normalisation to that.
+        super().__init__(aux_logits=False, init_weights=False, transform_input=True)
         self.fc = nn.Identity()
 
     def forward_features(self, inputs: torch.Tensor) -> torch.Tensor:
         """[batch, 3, px, px] to maps [batch, 1024, px / 32, px / 32]."""
+        inputs = self._transform_input(inputs)
         for name in (*_STEM, *_BLOCKS):
             inputs = getattr(self, name)(inputs)
         return inputs

@@ -59,10 +59,18 @@ class ExpressionNetwork(nn.Module):
                 encoded = self.encoder(inputs, frozen)
             case _:
                 encoded = self.encoder(inputs)
-        outputs: Outputs = {**encoded, **self.heads(self.dropout(encoded["embeddings"]))}
+        outputs: Outputs = {**encoded, **self._say(encoded["embeddings"])}
         if self.hand is not None:
             outputs["hand"] = self.hand(inputs)
         return outputs
+
+    def _say(self, embeddings: torch.Tensor) -> Outputs:
+        """The heads' words, in float32 under autocast too: some embeddings differ between faces in late digits only."""
+        kind = embeddings.device.type
+        if not torch.is_autocast_enabled(kind):
+            return self.heads(self.dropout(embeddings))  # type: ignore[no-any-return]
+        with torch.autocast(kind, enabled=False):
+            return self.heads(self.dropout(embeddings.float()))  # type: ignore[no-any-return]
 
 
 def _build_encoder(backbone: str, design: Design, *, drop_path_rate: float) -> AnyEncoder:
