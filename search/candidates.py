@@ -11,6 +11,7 @@ import numpy.typing as npt
 from search.folder import SearchFolder, TrialRecord
 from spaces.errors import DataError, EnsembleError
 from trainables.checkpoint import load_network
+from trainables.data.label_orders import columns_for
 from trainables.data.table import Split
 from trainables.models.inputs import predict_logits
 from trainables.scores import Scores, load_scores, softmax
@@ -69,8 +70,7 @@ class Candidate:
         mixed = np.zeros((split.n_rows, len(self.scores.classes)))
         for voter in self.voters:
             network, spec = load_network(voter.path)
-            known = list(spec.classes)
-            logits = predict_logits(network, split.images, spec)[:, [known.index(name) for name in self.scores.classes]]
+            logits = predict_logits(network, split.images, spec)[:, columns_for(spec.classes, self.scores.classes)]
             mixed += voter.weight * (logits if self.blend_space == "logits" else softmax(logits))
         return softmax(mixed) if self.blend_space == "logits" else mixed
 

@@ -76,6 +76,9 @@ def _landmarks(s: Flat) -> str | None:
 def _hand(s: Flat) -> str | None:
     if s["hand.rule"] != "none" and s["hand.backbone"] == "none":
         return f"hand.backbone must name a network where hand.rule is {s['hand.rule']!r}, got 'none'"
+    if s["hand.rule"].startswith("tune") and s["blend.partner"] != "none":
+        rule = "must be none or fixed beside a blend.partner, since it is tuned on the network's own answers"
+        return f"hand.rule {rule}, got {s['hand.rule']!r}"
     return None
 
 

@@ -77,7 +77,7 @@ class OptimiserConfig(Section):
     lr: float = Field(default=2e-3, gt=0, le=1, description="peak learning rate of the backbone")
     head_lr_ratio: float = Field(default=1.0, gt=0, le=1000, description="the head's learning rate over the backbone's")
     head_only_lr: float = Field(default=1e-2, gt=0, le=1, description="peak learning rate of the head-only epochs")
-    weight_decay: float = Field(default=0.02, ge=0, le=1, description="decay of weights; adam's is an L2 penalty")
+    weight_decay: float = Field(default=0.02, ge=0, le=1, description="decay of weights in full epochs; adam's is L2")
     decay_on: Literal["matrices", "all"] = Field(
         default="matrices", description="what decays: weight matrices alone, or biases and norms too"
     )
@@ -132,7 +132,7 @@ class TrainConfig(Section):
         le=65536,
         description="faces at once where a step's do not fit into memory; gradients add up, batch norm sees the part",
     )
-    ema_decay: float = Field(default=0.0, ge=0, lt=1, description="averaging of weights over steps; 0 does not average")
+    ema_decay: float = Field(default=0.0, ge=0, lt=1, description="averaging of weights over full steps; 0 is off")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description="arithmetic on a GPU; auto takes bfloat16 where the GPU has it, float32 for a deviation; a CPU "
@@ -146,7 +146,8 @@ class AugmentConfig(Section):
 
     policy: Literal["each", "alternatives"] = Field(
         default="each",
-        description="each by its own probability; or one of: colour jitter, crop, flip, jitter and crop, crop and flip",
+        description="each by its own probability; or always one of: colour jitter, crop, flip, jitter and crop, crop "
+        "and flip, whatever their probabilities and those of affine and light",
     )
     flip_p: float = Field(default=0.5, ge=0, le=1, description="probability of a mirror image")
     affine_p: float = Field(default=0.6, ge=0, le=1, description="probability of shift, scale and rotation")

@@ -140,7 +140,7 @@ class Stepper:
 
     def _terms_of_mixed(self, mixed: Mixed, looks: torch.Tensor | None, labels: torch.Tensor) -> Terms:
         with self._autocast():
-            outputs = self.network.outputs(mixed.inputs, appearance=looks)
+            outputs = self.network.outputs(mixed.inputs, appearance=looks)  # Jeong et al. 2022 mix one branch alone
             return {"mixed": self._loss.mixed(outputs, labels, labels[mixed.partners], mixed.share)}
 
     def _autocast(self) -> AbstractContextManager[Any]:

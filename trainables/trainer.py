@@ -228,6 +228,8 @@ class Trainer:
         if self.config.blend.partner == "head":  # set before scoring: should this stay the best, it votes twice
             self._head_state = state_on_cpu(network)
             self._scorer.partner = outputs["logits"]
+        if self.config.train.epochs:  # the hand module has not been trained yet, and has no say
+            outputs.pop("hand", None)
         scored = self._score(outputs, epoch=0)
         if self._diverged:
             return {}

@@ -60,6 +60,11 @@ CASES: list[tuple[dict[str, Any], str]] = [
         "hand.backbone must name a network where hand.rule is 'fixed', got 'none'",
     ),
     (
+        {"hand.rule": "tune_all", "hand.backbone": "resnet18", "blend.partner": "head", "train.head_epochs": 1},
+        "hand.rule must be none or fixed beside a blend.partner, since it is tuned on the network's own answers, got "
+        "'tune_all'",
+    ),
+    (
         {"hand.backbone": "resnet18", "train.epochs": 0, "train.head_epochs": 2},
         "train.epochs must be above 0 where there is a hand module, which the head-only epochs do not train "
         "(hand.backbone is 'resnet18'), got 0",

@@ -29,7 +29,7 @@ def needed_labels(config: TrialConfig) -> dict[str, str]:
         needed["action_units"] = "affect.heads is 'separate' and loss.unit_weight is above 0"
     if config.loss.landmark_weight:
         needed["landmarks"] = "loss.landmark_weight is above 0"
-    if config.hand.backbone != "none":
+    if config.hand.backbone != "none" and config.loss.hand_weight:
         needed["hand"] = f"hand.backbone is {config.hand.backbone!r}"
     return needed
 

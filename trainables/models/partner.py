@@ -9,6 +9,7 @@ import torch
 
 from spaces.errors import ModelError
 from trainables.checkpoint import load_network, load_spec
+from trainables.data.label_orders import columns_for
 from trainables.data.table import Split
 from trainables.models.inputs import predict_logits
 
@@ -42,4 +43,4 @@ def partner_logits(
     check_partner(path, classes)
     network, spec = load_network(path)
     logits = predict_logits(network.to(device), split.images, spec)
-    return logits[:, [list(spec.classes).index(name) for name in classes]]
+    return logits[:, columns_for(spec.classes, classes)]
