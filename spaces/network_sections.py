@@ -50,7 +50,9 @@ class AttentionConfig(Section):
     fusion: Literal["logsoftmax_sum", "sum", "concat"] = Field(
         default="logsoftmax_sum", description="how heads become one embedding; the first is the original's"
     )
-    logit_norm: bool = Field(default=True, description="batch norm on the logits of encoder dan, as in the original")
+    logit_norm: bool = Field(
+        default=True, description="batch norm on the logits, as in the original; on the embedding in two_branch"
+    )
 
 
 class DeviationConfig(Section):

@@ -163,6 +163,27 @@ def test_two_branches_share_a_trunk_with_two_heads_on_it() -> None:
     assert outputs["attention"].shape == (2, 4, 512)
 
 
+@pytest.mark.parametrize(
+    ("emotion", "logit_norm", "kind"),
+    [("dan", True, nn.BatchNorm1d), ("dan", False, nn.Identity), ("pooled", True, nn.Identity)],
+)
+def test_batch_norm_stands_on_a_dans_embedding_before_the_trunk(
+    emotion: str, logit_norm: bool, kind: type[nn.Module]
+) -> None:
+    design = Design(
+        encoder="two_branch",
+        emotion=emotion,  # type: ignore[arg-type]
+        logit_norm=logit_norm,
+        attention_width=32,
+        appearance_backbone="test_efficientnet",
+    )
+    network = build_network("test_resnet", n_classes=3, design=design)
+
+    assert isinstance(network.encoder, TwoBranchEncoder)
+    assert type(network.encoder.norm) is kind
+    assert type(network.heads.norm) is nn.Identity
+
+
 def test_each_branch_sees_its_own_copy_of_the_faces() -> None:
     design = Design(encoder="two_branch", emotion="pooled", appearance_backbone="test_efficientnet", landmarks=True)
     network = build_network("test_resnet", n_classes=3, design=design).eval()

@@ -17,7 +17,7 @@ class Design:
         attention_heads: of DAN's cross attention.
         attention_width: channels of a head.
         attention_fusion: how heads become one embedding.
-        logit_norm: batch norm on the logits of a DAN.
+        logit_norm: batch norm on the logits of a DAN, or on its embedding where it is one branch of two.
         deviation_eps: added to trained minus frozen embedding.
         deviation_eps_when: in training alone, or always.
         emotion: encoder of the emotion branch of two.

@@ -85,7 +85,12 @@ def _build_encoder(backbone: str, design: Design, *, drop_path_rate: float) -> A
         case "two_branch":
             emotion = _build_dan(own, design) if design.emotion == "dan" else PooledEncoder(own)
             appearance = Backbone(design.appearance_backbone)
-            return TwoBranchEncoder(emotion, appearance, trunk=(design.trunk_width, design.trunk_width_2))
+            return TwoBranchEncoder(
+                emotion,
+                appearance,
+                trunk=(design.trunk_width, design.trunk_width_2),
+                norm=design.emotion == "dan" and design.logit_norm,
+            )
 
 
 def _build_dan(backbone: Backbone, design: Design) -> DanEncoder:

@@ -1,7 +1,8 @@
 """Two branches with a shared trunk: what a face expresses, and what it looks like.
 
 Source: Jeong et al. 2022, ensemble of multi-task networks. The paper gives no widths of the shared layers; ours are
-settings, and each layer ends in a ReLU.
+settings, and each layer ends in a ReLU. A DAN's fused heads have no bounds. Alone it ends in batch norm on its logits;
+here that stands on its embedding, without which the trunk learns little.
 """
 
 import torch
@@ -22,9 +23,12 @@ class TwoBranchEncoder(nn.Module):
         feature_width: of the features, the emotion branch's.
     """
 
-    def __init__(self, emotion: PooledEncoder | DanEncoder, appearance: Backbone, *, trunk: tuple[int, int]) -> None:
+    def __init__(
+        self, emotion: PooledEncoder | DanEncoder, appearance: Backbone, *, trunk: tuple[int, int], norm: bool
+    ) -> None:
         super().__init__()
         self.emotion = emotion
+        self.norm = nn.BatchNorm1d(emotion.width) if norm else nn.Identity()
         self.appearance = appearance
         first, second = trunk
         self.trunk = nn.Sequential(
@@ -49,5 +53,5 @@ class TwoBranchEncoder(nn.Module):
         """
         emotion: Outputs = self.emotion(inputs)
         looks = self.appearance(inputs if appearance is None else appearance)
-        embeddings = self.trunk(torch.cat([emotion["embeddings"], looks], dim=1))
+        embeddings = self.trunk(torch.cat([self.norm(emotion["embeddings"]), looks], dim=1))
         return {**emotion, "embeddings": embeddings}
