@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check clean
+.PHONY: help setup demo test check bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ check: $(READY) ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict spaces trainables search
+
+bench: $(READY) ## measure against peers, half an hour; into benchmarks/results.json and benchmarks/README.md
+	$(BIN)/python benchmarks/run.py
 
 clean: ## remove .venv and the tools' caches; searches and models stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache affectune.egg-info

@@ -14,7 +14,7 @@ from search.recorder import Recorder
 Hook = TypeVar("Hook", bound=Callable[..., None])
 
 
-def _never_raising(hook: Hook) -> Hook:
+def never_raising(hook: Hook) -> Hook:
     """An error in a hook would leave Tune's loop in the middle of a step: it is noted instead."""
 
     @wraps(hook)
@@ -40,45 +40,54 @@ class RecordingCallback(Callback):
         recorder: notes what happens.
         records: Tune's trial id to our record, filled by the searcher.
         halt: is called when a trial could not be recorded (a full disk), so that no other begins.
+        spared: our trial id to the faces it had seen when the scheduler let it go on, kept up to date by that.
     """
 
     def __init__(
-        self, recorder: Recorder, records: Mapping[str, TrialRecord], *, halt: Callable[[], None] = lambda: None
+        self,
+        recorder: Recorder,
+        records: Mapping[str, TrialRecord],
+        *,
+        halt: Callable[[], None] = lambda: None,
+        spared: Mapping[str, int] | None = None,
     ) -> None:
         self.trouble: Exception | None = None
         self._recorder = recorder
         self._records = records
         self._halt = halt
+        self._spared = {} if spared is None else spared
 
     def note_trouble(self, error: Exception) -> None:
         """Keep the first error, for the launch to raise once all trials have ended."""
         self.trouble = self.trouble or error
         self._halt()
 
-    @_never_raising
+    @never_raising
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial begins, or begins again after its worker was lost."""
         self._recorder.trial_started(self._records[trial.trial_id])
 
-    @_never_raising
+    @never_raising
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """An epoch was reported."""
-        self._recorder.epoch(self._records[trial.trial_id].trial_id, own_report(result))
+        """An epoch was reported, and the scheduler has judged it."""
+        record = self._records[trial.trial_id]
+        record.spared = self._spared.get(record.trial_id, record.spared)
+        self._recorder.epoch(record.trial_id, own_report(result))
 
-    @_never_raising
+    @never_raising
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A worker was lost and its trial waits for another."""
         self._recorder.trial_preempted(self._records[trial.trial_id].trial_id)
 
-    @_never_raising
+    @never_raising
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial ended by itself or was stopped by the scheduler."""
         end: TrialEnd = (trial.last_result or {}).get("end") or "stopped"
         self._recorder.trial_ended(self._records[trial.trial_id].trial_id, end)
 
-    @_never_raising
+    @never_raising
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial's workers were lost more often than it may be retried."""
         self._recorder.trial_ended(

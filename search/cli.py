@@ -39,6 +39,7 @@ _INTERRUPTED = "stopped by Ctrl-C; what was finished until then is kept"
 _EPILOG = """\
 exit codes: 0 done, 1 the work failed, 2 the words were wrong, 130 stopped by Ctrl-C
 environment: AFFECTUNE_STORAGE says where searches are kept (default: runs/ here);
+  AFFECTUNE_CACHE where embeddings are kept (~/.cache/affectune; off: nowhere), AFFECTUNE_CACHE_GB up to which size;
   AFFECTUNE_TRACEBACK=1 shows where an error came from
 """
 
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> "CommandParser":
     """The parser of all commands. Each leaves its function in `run`: arguments in, exit code out."""
     from search.command_parser import CommandParser
-    from search.commands import data, demo, final, launch, model, reproduce, spaces, tools
+    from search.commands import cache, data, demo, final, launch, model, reproduce, spaces, tools
 
     parser = CommandParser(
         prog="affectune",
@@ -78,7 +79,7 @@ def build_parser() -> "CommandParser":
     )
     parser.add_argument("--version", action="version", version=f"affectune {version()}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for module in (demo, data, spaces, launch, reproduce, final, model, tools):
+    for module in (demo, data, spaces, launch, reproduce, final, model, cache, tools):
         module.register(subparsers)
     return parser
 

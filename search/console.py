@@ -172,7 +172,7 @@ class SearchConsole:
         del self._best[SHOWN_BEST:]
 
     def _elapsed(self) -> str:
-        return f"{_clock_text(self._clock() - self._begin):>7}"
+        return f"{clock_text(self._clock() - self._begin):>7}"
 
     def _headline(self) -> str:
         n_ended = sum(self._ends.values())
@@ -190,15 +190,15 @@ class SearchConsole:
         if self._time_budget_s is None:
             return ""
         left = max(0.0, self._time_budget_s - (self._clock() - self._begin))
-        return f", {_clock_text(left)} left"
+        return f", {clock_text(left)} left"
 
     def _render(self) -> RenderableType:
         with self._lock:
             head = Text(
-                f"{_clock_text(self._clock() - self._begin)}{self._remaining()}   {self._headline()}", style="bold"
+                f"{clock_text(self._clock() - self._begin)}{self._remaining()}   {self._headline()}", style="bold"
             )
-            running = _trial_table("running", list(self._running.values()), self._console.width)
-            best = _trial_table("best so far", self._best, self._console.width)
+            running = trial_table("running", list(self._running.values()), self._console.width)
+            best = trial_table("best so far", self._best, self._console.width)
         return Group(head, running, best)
 
 
@@ -239,7 +239,8 @@ def print_scores(scores: Mapping[str, Mapping[str, Any]], *, console: Console | 
     console.print(note, style="dim", highlight=False)
 
 
-def _trial_table(title: str, lines: list[TrialLine], width: int) -> Table:
+def trial_table(title: str, lines: list[TrialLine], width: int) -> Table:
+    """Trials a line each, as wide as the terminal."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim", width=width)
     for name in ("trial", "epoch", "macro-F1", "best", "loss", "end"):
         table.add_column(name, justify="left" if name in ("trial", "end") else "right", no_wrap=True)
@@ -267,7 +268,8 @@ def _value_text(value: Any) -> str:
     return PurePath(value).name if isinstance(value, str) and "/" in value else str(value)
 
 
-def _clock_text(seconds: float) -> str:
+def clock_text(seconds: float) -> str:
+    """`1:05` or `2:01:05`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

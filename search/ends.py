@@ -9,7 +9,7 @@ TRIAL_ENDS: tuple[TrialEnd, ...] = get_args(TrialEnd)
 
 END_MEANINGS: dict[TrialEnd, str] = {
     "completed": "trained to its last epoch",
-    "stopped": "ended early by the scheduler, since others did better with as many epochs",
+    "stopped": "ended early by the scheduler: others of its kind did better on as many faces, or it learned nothing",
     "diverged": "its loss or its score was no finite number any more",
     "failed": "ended with an error, whose text is kept",
     "preempted": "its machine was taken away; it is tried again and does not count as a failure",

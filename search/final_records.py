@@ -11,6 +11,7 @@ from search.folder import SearchFolder, SearchManifest, TrialRecord
 from search.model_card import choice_section
 from search.plan import EnsemblePlan
 from search.recorder import count_ends
+from search.stopping import measure_stopping
 from search.tracking import Tracker
 from spaces.errors import EnsembleError
 
@@ -86,6 +87,7 @@ def summary_document(
         "search": manifest.name,
         "n_trials": len(records),
         **count_ends(records),
+        "stopping": asdict(measure_stopping(records, manifest.plan)),
         "scores": ensemble["scores"],
         "members": [{"member": m["member"], "weight": m["weight"]} for m in ensemble["members"]],
         "artifact": None,

@@ -84,6 +84,7 @@ class TrialRecord:
         wall_s: seconds of training and scoring.
         n_preempted: how often its worker was lost and it went on in another.
         error: one sentence, where it failed.
+        spared: faces it had seen when the scheduler would have stopped it and let it go on; None if it never would.
     """
 
     trial_id: str
@@ -98,6 +99,7 @@ class TrialRecord:
     wall_s: float = 0.0
     n_preempted: int = 0
     error: str = ""
+    spared: int | None = None
 
     def add_epoch(self, report: Mapping[str, Any]) -> None:
         """Take in an epoch's report; one that was run again after a lost worker replaces the first."""
@@ -125,6 +127,11 @@ class SearchFolder:
     def tracking_dir(self) -> Path:
         """The journal of what MLflow is told."""
         return self.path / "tracking"
+
+    @property
+    def packs_dir(self) -> Path:
+        """Tables of the trials that were trained together."""
+        return self.path / "packs"
 
     @property
     def ensemble_dir(self) -> Path:

@@ -18,10 +18,12 @@ class SearchPlan:
         gpus_per_trial: may be a fraction; one where there are any, if None.
         address: of a running Ray cluster; None starts a local one.
         seed: of the sampler.
-        grace_epochs: no trial is stopped before it has run these.
-        reduction_factor: a trial goes on past a rung if it is among the best 1 / factor there.
-        min_rung_trials: no trial is stopped at a rung before this many others were there.
+        grace_epochs: no trial is stopped before it has seen the faces of so many epochs.
+        reduction_factor: a trial goes on past a rung if it is among the best 1 / factor of its kind there.
+        min_rung_trials: no trial is stopped at a rung before this many others of its kind were there.
+        reprieve_share: of the trials that would be stopped, how many go on, to tell how often stopping is wrong.
         keep_weights: weights are kept of this many best trials, and of the default.
+        first: what runs before, such as `heads:200`; empty for nothing.
     """
 
     n_trials: int | None = None
@@ -34,7 +36,9 @@ class SearchPlan:
     grace_epochs: int = 1
     reduction_factor: float = 3.0
     min_rung_trials: int = 3
+    reprieve_share: float = 0.05
     keep_weights: int = 12
+    first: str = ""
 
 
 @dataclass(frozen=True)

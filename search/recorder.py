@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 from search.ends import TrialEnd
 from search.folder import SearchFolder, TrialRecord
+from search.run_log import RunLog
 from search.state import end_trial_run, epoch_metrics
-from search.tracking import Tracker
 from trainables.run import CHECKPOINT_FILE
 from trainables.trainer import HEAD_FILE, WEIGHTS_FILE
 
@@ -43,7 +43,7 @@ class Recorder:
         self,
         folder: SearchFolder,
         *,
-        tracker: Tracker,
+        tracker: RunLog,
         parent_key: str,
         screen: Screen,
         keep_weights: int,
@@ -87,6 +87,10 @@ class Recorder:
         if record.epochs > self._tracker.last_step(trial_id):  # else it ran this epoch before its worker was lost
             self._tracker.log_epoch(trial_id, epoch_metrics(record.history[-1]), step=record.epochs)
         self._screen.epoch(trial_id, report)
+
+    def is_running(self, trial_id: str) -> bool:
+        """Whether a trial was given to a worker and has not ended."""
+        return trial_id in self._running
 
     def trial_preempted(self, trial_id: str) -> None:
         """A trial's worker was lost; it goes on in another."""

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from search.cluster import start_ray
+from search.first_stage import measure_first, run_first
 from search.folder import SPACE_FILE, SearchFolder, SearchManifest, open_folder
 from search.folder_lock import only_driver
-from search.launch import CLOSING_S, SearchOutcome, follow, resources_of
+from search.follow import CLOSING_S, SearchOutcome, follow, resources_of
 from search.plan import SearchPlan
 from search.prelaunch import check_launch, open_same_table
 from search.state import SearchState, load_state, settle_runs
@@ -95,7 +96,17 @@ def resume_search(
                 plan=asdict(plan),
             )
         )
-        return follow(state, folder, table, plan=plan, resources=available, screen_to_stderr=screen_to_stderr)
+        if plan.first:
+            stopped, space = run_first(
+                folder, space, table, plan=plan, resources=available, screen_to_stderr=screen_to_stderr
+            )
+            if stopped is not None:
+                return stopped
+            state = load_state(folder, space, seed=manifest.seed)
+        outcome = follow(state, folder, table, plan=plan, resources=available, screen_to_stderr=screen_to_stderr)
+        if plan.first:
+            measure_first(outcome, table, resources=available, screen_to_stderr=screen_to_stderr)
+        return outcome
 
 
 def total_trials(manifest: SearchManifest, more: More, *, n_proposed: int) -> int | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from search.folder import STUDY_FILE, SearchFolder, TrialRecord
+from search.run_log import RunLog
 from search.sampler import StudySampler
 from search.study_journal import merge, read_events
 from search.tracking import Tracker
@@ -82,11 +83,13 @@ def settle_runs(tracker: Tracker, records: Sequence[TrialRecord]) -> None:
         end_trial_run(tracker, record)
 
 
-def end_trial_run(tracker: Tracker, record: TrialRecord) -> None:
+def end_trial_run(tracker: RunLog, record: TrialRecord) -> None:
     """Close a trial's run with the numbers that MLflow's table shows; one without an end was preempted."""
     if record.best_macro_f1 is not None:
         summary = {"best/macro_f1": record.best_macro_f1, "best/epoch": record.best_epoch}
         tracker.log_summary(record.trial_id, summary)
+    if record.spared is not None:
+        tracker.set_tags(record.trial_id, {"affectune.spared": record.spared})
     tracker.end_run(record.trial_id, record.end or "preempted", note=record.error)
 
 

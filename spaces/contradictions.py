@@ -112,6 +112,13 @@ def _frozen(s: Flat) -> str | None:
     return None
 
 
+def _views(s: Flat) -> str | None:
+    if s["train.head_views"] > 1 and s["train.head_batch_norm"] == "train":
+        rule = "must be 1 where train.head_batch_norm is 'train', which alters faces anew in every epoch"
+        return f"train.head_views {rule}, got {s['train.head_views']}"
+    return None
+
+
 def _gamma(s: Flat) -> str | None:
     if s["lr_schedule.epoch_gamma"] is not None and s["lr_schedule.name"] != "exponential":
         return f"lr_schedule.name must be exponential where epoch_gamma is given, got {s['lr_schedule.name']!r}"
@@ -154,6 +161,7 @@ _RULES: tuple[Rule, ...] = (
     _hand_trained,
     _deviation,
     _frozen,
+    _views,
     _gamma,
     _sam,
     _mix,

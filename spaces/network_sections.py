@@ -36,6 +36,9 @@ class ModelConfig(Section):
         default=None, ge=16, le=1024, description="side the network sees, pixels; table's own if empty"
     )
     mirror: bool = Field(default=True, description="answer with the mean of a face's logits and its mirror image's")
+    head_width: int = Field(
+        default=0, ge=0, le=4096, description="hidden units of the head on the embedding; 0 is a linear head"
+    )
     drop_rate: float = Field(default=0.2, ge=0, lt=1, description="dropout before the classifier")
     drop_path_rate: float = Field(default=0.0, ge=0, lt=1, description="stochastic depth, where the backbone has it")
 

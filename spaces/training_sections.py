@@ -116,6 +116,13 @@ class TrainConfig(Section):
         description="batch norm of the frozen backbone in the head-only epochs; train lets its statistics drift, needs "
         "a forward pass an epoch and augments",
     )
+    head_views: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="looks of each training face that head-only epochs draw from, each embedded once: the face as it "
+        "is, the others altered as under augment",
+    )
     batch_norm: Literal["train", "eval"] = Field(
         default="train", description="batch norm of the backbone while it trains; eval keeps its statistics"
     )
@@ -137,6 +144,12 @@ class TrainConfig(Section):
         default="auto",
         description="arithmetic on a GPU; auto takes bfloat16 where the GPU has it, float32 for a deviation; a CPU "
         "computes in float32",
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="torch.compile of the network; auto compiles where a measurement on this GPU (made by "
+        "--gpus-per-trial auto) says that it saves more over the trial's steps than it "
+        "costs, and nowhere else; where compiling fails the trial goes on without",
     )
     seed: int = Field(default=0, ge=0, lt=2**31, description="subsample, initialisation, order and augmentation")
 

@@ -1,6 +1,7 @@
 """What all tests share: a private environment, an order by cost, generated faces, one local Ray."""
 
 import os
+import tempfile
 
 from search.privacy import keep_private
 
@@ -8,6 +9,8 @@ keep_private()
 for _threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
 os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
+_embeddings = tempfile.TemporaryDirectory(prefix="affectune-tests-")
+os.environ["AFFECTUNE_CACHE"] = _embeddings.name  # never the user's; local workers of Ray inherit it
 
 from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402

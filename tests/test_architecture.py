@@ -20,7 +20,10 @@ MAX_LINES = 400
 ALLOWED = {
     "ray": [
         "trainables/trial.py",
-        "search/launch.py",
+        "search/first_stage.py",
+        "search/follow.py",
+        "search/packs/callbacks.py",
+        "search/packs/searcher.py",
         "search/searcher.py",
         "search/scheduler.py",
         "search/callbacks.py",

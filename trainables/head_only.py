@@ -1,8 +1,8 @@
 """The head-only epochs: new heads on a network that stands still.
 
-With batch norm in eval mode each face is embedded once, unaltered, so that these epochs cost one forward pass of the
-data; a sampler's copy of a face is that face once more. With `train.head_batch_norm` at train they run the whole
-network on augmented faces, and its running statistics drift (as in the code of Savchenko 2022).
+With batch norm in eval mode they see embeddings, so that they cost one forward pass of the data, or none where the
+embeddings are in the cache; a sampler's copy of a face is that face once more. With `train.head_batch_norm` at train
+they run the whole network on augmented faces, and its running statistics drift (as in the code of Savchenko 2022).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,9 +15,9 @@ import torch
 from spaces.config import TrialConfig
 from trainables.checkpoint import NetworkSpec
 from trainables.data.batches import Batch
+from trainables.embeddings.faces import EmbeddedFaces
 from trainables.losses.total import TrialLoss
 from trainables.models.architectures.network import ExpressionNetwork
-from trainables.models.inputs import to_inputs
 from trainables.optimisers import build_head_optimiser, lr_factor, set_learning_rate
 from trainables.stepper import Stepper
 from trainables.update import Terms, Update
@@ -31,44 +31,42 @@ Order = Callable[[int], npt.NDArray[np.int64]]
 
 def train_heads(
     network: ExpressionNetwork,
-    spec: NetworkSpec,
-    images: npt.NDArray[np.uint8],
+    faces: EmbeddedFaces,
     targets: Mapping[str, torch.Tensor],
     *,
-    rows: npt.NDArray[np.int64],
     order: Order,
     loss: TrialLoss,
     config: TrialConfig,
 ) -> None:
-    """Train the heads in place for `train.head_epochs` on embeddings of unaltered faces.
+    """Train the heads in place for `train.head_epochs` on embeddings.
 
     Args:
         network: its heads are trained, the rest is left as it is, running statistics included.
-        spec: of the network.
-        images: uint8 [samples, height, width, channels].
-        targets: labels of the chosen samples, as in a batch.
-        rows: [chosen], the samples to train on.
+        faces: embedded by its encoder.
+        targets: labels of these faces, as in a batch.
         order: of the faces in each epoch; they are as many in all.
         loss: of the trial.
         config: epochs, batch size, rate and schedule.
     """
-    embeddings = embed(network, spec, images, rows=rows)
-    labels = {name: numbers.to(embeddings.device) for name, numbers in targets.items()}
+    device = next(network.heads.parameters()).device
+    labels = {name: numbers.to(device) for name, numbers in targets.items()}
     network.heads.train()
     network.dropout.train()
     update = Update(build_head_optimiser(network.heads.parameters(), config.optimiser), network, config.optimiser)
     epochs, step = config.train.head_epochs, 0
     for epoch in range(1, epochs + 1):
         places = torch.from_numpy(order(epoch))
+        shown = faces.draw_views(seed=config.train.seed, epoch=epoch)
         n_batches = max(1, min(round(len(places) / config.train.batch_size), len(places) // 2))
         for chosen in places.tensor_split(n_batches):
-            batch = chosen.to(embeddings.device)
-            faces, answers = embeddings[batch], {name: numbers[batch] for name, numbers in labels.items()}
+            batch = chosen.to(device)
+            embeddings = torch.from_numpy(faces.take(chosen.numpy(), shown)).to(device).float()
+            answers = {name: numbers[batch] for name, numbers in labels.items()}
             factor = lr_factor(step / (n_batches * epochs), config.lr_schedule, epochs=epochs)
             set_learning_rate(update.optimiser, factor)
 
-            def terms(faces: torch.Tensor = faces, answers: Terms = answers) -> Terms:
-                return loss(network.heads(network.dropout(faces)), answers)  # type: ignore[no-any-return]
+            def terms(embeddings: torch.Tensor = embeddings, answers: Terms = answers) -> Terms:
+                return loss(network.heads(network.dropout(embeddings)), answers)  # type: ignore[no-any-return]
 
             update.step([(1.0, terms)])
             step += 1
@@ -102,29 +100,6 @@ def train_heads_drifting(
             for batch in batches(epoch):
                 stepper.step(batch, progress=step / (n_batches * epochs))
                 step += 1
-
-
-@torch.no_grad()
-def embed(
-    network: ExpressionNetwork,
-    spec: NetworkSpec,
-    images: npt.NDArray[np.uint8],
-    *,
-    rows: npt.NDArray[np.int64],
-    batch_size: int = 128,
-) -> torch.Tensor:
-    """What the heads stand on for each chosen face, in eval mode; no more than a batch of pixels is copied at once.
-
-    Returns:
-        float32 [chosen, width].
-    """
-    network.eval()
-    device = next(network.parameters()).device
-    parts = []
-    for i in range(0, len(rows), batch_size):
-        batch = torch.from_numpy(images[rows[i : i + batch_size]]).to(device)
-        parts.append(network.encoder(to_inputs(batch, spec))["embeddings"].float())
-    return torch.cat(parts)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from trainables.data.batches import split_targets
 from trainables.data.needs import labelled_otherwise, needed_labels
 from trainables.data.sampling import Items, stratified_subsample, training_items
 from trainables.data.table import Split
-from trainables.frozen_memory import FrozenMemory
+from trainables.frozen_memory import FrozenMemory, KeptTwin
 from trainables.losses.total import TrialLoss
 from trainables.models.architectures.deviation import DeviationEncoder
 
@@ -41,11 +41,13 @@ def build_loss(config: TrialConfig, split: Split, items: Items, *, n_classes: in
     return TrialLoss(config, class_counts=counts, feature_width=feature_width, unit_counts=unit_counts)
 
 
-def build_memory(encoder: torch.nn.Module, *, n_items: int, is_offline: bool) -> FrozenMemory | None:
+def build_memory(
+    encoder: torch.nn.Module, *, n_items: int, is_offline: bool, kept: KeptTwin | None = None
+) -> FrozenMemory | None:
     """A memory of a deviation module's frozen twin, where faces look the same in every epoch and it fits."""
     if not isinstance(encoder, DeviationEncoder) or not is_offline or not FrozenMemory.fits(encoder, n_items):
         return None
-    return FrozenMemory(encoder, n_items)
+    return FrozenMemory(encoder, n_items, kept=kept)
 
 
 def _count_units(split: Split, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -1,6 +1,5 @@
 """A trial from its order to its end: what the Tune trainable and the bagging tasks both drive, epoch by epoch."""
 
-import gc
 import os
 import time
 import traceback
@@ -14,6 +13,8 @@ import torch
 from spaces.config import TrialConfig
 from spaces.errors import AffectuneError
 from trainables.data.table import open_table
+from trainables.embeddings.cache import default_cache
+from trainables.memory import free_memory, keep_pages
 from trainables.outputs import new_file
 from trainables.trainer import EpochReport, Trainer
 
@@ -68,6 +69,7 @@ class TrialRun:
         self._saved_s = time.monotonic()
         torch.set_num_threads(order.n_threads)
         _keep_opencv_single()
+        keep_pages()
         try:
             self._trainer = self._build()
         except Exception as error:
@@ -90,10 +92,10 @@ class TrialRun:
 
     def release(self) -> None:
         """Let go of the network, so that the next trial finds the memory free."""
+        if self._trainer is not None:
+            self._trainer.close()
         self._trainer = None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
 
     def _build(self) -> Trainer:
         order = self._order
@@ -104,6 +106,7 @@ class TrialRun:
             device=order.device,
             deadline_s=order.deadline_s,
             n_workers=order.n_workers,
+            embeddings=default_cache(),
         )
         checkpoint = self._folder / CHECKPOINT_FILE
         if checkpoint.exists():

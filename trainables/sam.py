@@ -28,8 +28,10 @@ def perturbed(parameters: Sequence[nn.Parameter], *, rho: float) -> Iterator[Non
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         before = [parameter.detach().clone() for parameter in moved]
         moves = torch._foreach_mul(gradients, rho / (norm + 1e-12))
-        torch._foreach_add_(moved, list(moves))
     try:
+        with torch.no_grad():
+            torch._foreach_add_(moved, list(moves))
+        del gradients, moves  # as large as the weights: the second pass has better use for the room
         yield
     finally:
         with torch.no_grad():

@@ -1,5 +1,6 @@
 """One training run: epochs, scores, state. It needs neither Ray nor MLflow."""
 
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -19,11 +20,16 @@ from trainables.best import Best
 from trainables.budget import StepBudget
 from trainables.checkpoint import NetworkSpec, save_network, state_on_cpu
 from trainables.data.augment import Augmenter
-from trainables.data.batches import EpochBatches, iter_batches, split_targets
+from trainables.data.batches import Batch, EpochBatches, split_targets
+from trainables.data.loader import BatchLoader, MakeBatches
 from trainables.data.needs import check_labels, needed_labels
 from trainables.data.sampling import epoch_order
 from trainables.data.table import FaceTable
 from trainables.device import check_device
+from trainables.embeddings.cache import EmbeddingCache
+from trainables.embeddings.compute import embed_faces, predict_embedded, valid_embeddings
+from trainables.embeddings.encoder import FrozenEncoder
+from trainables.frozen_memory import KeptTwin
 from trainables.head_only import train_heads, train_heads_drifting
 from trainables.models.build import build_trial_network
 from trainables.models.freezing import set_training_mode
@@ -32,7 +38,9 @@ from trainables.models.partner import partner_logits
 from trainables.preparation import build_loss, build_memory, choose_items
 from trainables.scores import Scores, save_scores
 from trainables.scoring import ValidScorer
-from trainables.stepper import Stepper
+from trainables.stepper import Stepper, arithmetic
+
+logger = logging.getLogger(__name__)
 
 EpochReport = dict[str, Any]
 FloatArray = npt.NDArray[np.float32]
@@ -56,6 +64,7 @@ class Trainer:
         device: str = "cpu",
         deadline_s: float | None = None,
         n_workers: int = 0,
+        embeddings: EmbeddingCache | None = None,
     ) -> None:
         """
         Args:
@@ -64,6 +73,7 @@ class Trainer:
             device: `cpu`, `cuda` or `cuda:N`.
             deadline_s: Unix time by which the run must have ended; its schedule shrinks to fit.
             n_workers: processes that prepare batches; 0 prepares them in between.
+            embeddings: where those of encoders that stand still are kept; None computes them anew.
 
         Raises:
             ModelError: backbone, weights or partner do not fit.
@@ -76,7 +86,6 @@ class Trainer:
         self.epoch = 0
         self.best: Best | None = None
         self._device = check_device(device)
-        self._n_workers = n_workers
         self._train, self._valid = table.split("train"), table.split("valid")
         if not (self._valid.expression >= 0).any():
             raise DataError(f"valid split must have labelled faces, got 0 of {len(self._valid)}: {table.path}")
@@ -84,6 +93,7 @@ class Trainer:
         self._labels = tuple(needed_labels(config))
         self._items = choose_items(self._train, config)
         self._augmenter = Augmenter(config.augment)
+        self._loader = BatchLoader(self._batch_maker(), n_workers=n_workers, device=self._device)
         with self._seeded(epoch=0):
             network, self.spec = build_trial_network(config, table.info)
             network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -95,8 +105,12 @@ class Trainer:
             feature_width=network.encoder.feature_width,
         ).to(self._device)
         looks_the_same = self._augmenter.is_idle and config.augment.mix != "mixup"
-        memory = build_memory(network.encoder, n_items=len(self._items), is_offline=looks_the_same)
+        kept = None
+        if embeddings is not None and arithmetic(config, self._device) is torch.float32:
+            kept = KeptTwin(embeddings, table, self.spec, self._items)
+        memory = build_memory(network.encoder, n_items=len(self._items), is_offline=looks_the_same, kept=kept)
         self._stepper = Stepper(network, self.spec, loss=self._loss, config=config, memory=memory)
+        self._table, self._memory, self._embeddings = table, memory, embeddings
         n_batches = len(self._batches(epoch=1))
         self._faces_per_step = len(self._items.rows) / n_batches
         self._budget = StepBudget(
@@ -166,6 +180,10 @@ class Trainer:
             save_network(folder / HEAD_FILE, self._head_state, self.spec)
         save_scores(folder / SCORES_FILE, self.scores())
 
+    def close(self) -> None:
+        """End the worker processes that prepare batches; the scores and weights stay."""
+        self._loader.close()
+
     def state_dict(self) -> dict[str, Any]:
         """All that a run which was cut off needs to go on after its last epoch; tensors and plain values."""
         partner = self._scorer.partner
@@ -195,9 +213,11 @@ class Trainer:
             torch.manual_seed(self.config.train.seed * 1000 + epoch)
             yield
 
-    def _batches(self, *, epoch: int) -> EpochBatches:
+    def _batch_maker(self) -> MakeBatches:
+        """What makes an epoch's batches; it does not hold the trainer, which would keep its own workers alive."""
         config = self.config
-        return EpochBatches(
+        return partial(
+            EpochBatches,
             self._train,
             self._items,
             self._augmenter,
@@ -205,26 +225,20 @@ class Trainer:
             sampler_power=config.data.sampler_power,
             batch_size=config.train.batch_size,
             seed=config.train.seed,
-            epoch=epoch,
             labels=self._labels,
             two_views=config.model.encoder == "two_branch",
         )
 
+    def _batches(self, *, epoch: int) -> EpochBatches:
+        return self._loader.batches(epoch=epoch)
+
     def _run_head_epochs(self) -> EpochReport:
-        network, rows = self._stepper.network, np.unique(self._items.rows)
+        network = self._stepper.network
         if self.config.train.head_batch_norm == "train":
-            train_heads_drifting(
-                network, self.spec, lambda epoch: self._iter_batches(HEAD_EPOCHS_FROM + epoch),
-                n_batches=len(self._batches(epoch=1)), loss=self._loss, config=self.config,
-            )  # fmt: skip
+            outputs = self._train_heads_drifting()
         else:
-            targets = split_targets(self._train, rows, self._labels)
-            train_heads(
-                network, self.spec, self._train.images, targets,
-                rows=rows, order=partial(self._head_order, rows), loss=self._loss, config=self.config,
-            )  # fmt: skip
+            outputs = self._train_embedded_heads()
         self._stepper.average.restart(network)
-        outputs = predict_outputs(network, self._valid.images, self.spec)
         if self.config.blend.partner == "head":  # set before scoring: should this stay the best, it votes twice
             self._head_state = state_on_cpu(network)
             self._scorer.partner = outputs["logits"]
@@ -234,7 +248,33 @@ class Trainer:
         if self._diverged:
             return {}
         report = {"head/macro_f1": scored["valid/macro_f1"]}
+        if self._embeddings is not None:
+            report["head/embedded"] = float(self.config.train.head_batch_norm == "eval")
         return report if self.config.train.epochs else report | scored
+
+    def _train_embedded_heads(self) -> dict[str, FloatArray]:
+        """Head-only epochs on embeddings; what the network then says of the valid split."""
+        network, cache = self._stepper.network, self._embeddings
+        encoder = FrozenEncoder(network, self.spec)
+        rows = np.unique(self._items.rows)
+        faces = embed_faces(encoder, self._table, rows=rows, config=self.config, cache=cache)
+        targets = split_targets(self._train, faces.rows, self._labels)
+        order = partial(self._head_order, faces.rows)
+        train_heads(network, faces, targets, order=order, loss=self._loss, config=self.config)
+        if cache is None or network.hand is not None:
+            return predict_outputs(network, self._valid.images, self.spec)
+        return predict_embedded(network, valid_embeddings(encoder, self._table, cache=cache))
+
+    def _train_heads_drifting(self) -> dict[str, FloatArray]:
+        """Head-only epochs on faces, since batch norm's statistics move; what the network then says of valid."""
+        if self._embeddings is not None:
+            logger.info("head-only epochs embed no face ahead, since train.head_batch_norm is 'train'")
+        network = self._stepper.network
+        train_heads_drifting(
+            network, self.spec, lambda epoch: self._iter_batches(HEAD_EPOCHS_FROM + epoch),
+            n_batches=len(self._batches(epoch=1)), loss=self._loss, config=self.config,
+        )  # fmt: skip
+        return predict_outputs(network, self._valid.images, self.spec)
 
     def _head_order(self, rows: npt.NDArray[np.int64], epoch: int) -> npt.NDArray[np.int64]:
         """Places among the rows that a head-only epoch takes, as often as the sampler has it."""
@@ -256,15 +296,16 @@ class Trainer:
         self._budget.reserve_s = 1.0 + 1.5 * (time.perf_counter() - started_s)
         return {**losses, **report}
 
-    def _iter_batches(self, epoch: int) -> Iterator[Any]:
-        batches = self._batches(epoch=epoch)
-        return iter_batches(batches, n_workers=self._n_workers, pin_memory=self._device.type == "cuda")
+    def _iter_batches(self, epoch: int) -> Iterator[Batch]:
+        return self._loader.epoch(epoch)
 
     def _train_pass(self) -> dict[str, float]:
         """One pass over the items, or what the budget leaves of it; mean loss and terms, NaN once one is not finite."""
         set_training_mode(self._stepper.network, self.config.train)
         totals: dict[str, torch.Tensor] = {}
         n_steps = 0
+        if self._memory is not None:
+            self._memory.learn()
         self._budget.start_clock()
         for batch in self._iter_batches(self.epoch):
             if n_steps and self._budget.is_spent:
@@ -277,7 +318,8 @@ class Trainer:
                 break
         means = {name: float(total) / n_steps for name, total in totals.items()}
         report = {"train/loss": means.pop("loss")}
-        return report | ({f"train/{name}": mean for name, mean in means.items()} if len(means) > 1 else {})
+        report |= {f"train/{name}": mean for name, mean in means.items()} if len(means) > 1 else {}
+        return report | self._stepper.notes()
 
     def _score(self, outputs: dict[str, FloatArray], *, epoch: int) -> EpochReport:
         """Measure, and keep the weights where they are the best so far; nothing once a number is not finite."""

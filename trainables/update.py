@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from spaces.errors import DeviceError
 from spaces.training_sections import OptimiserConfig
+from trainables.memory import is_out_of_memory
 from trainables.sam import perturbed, still_statistics
 
 Terms = dict[str, torch.Tensor]
@@ -52,6 +54,10 @@ class Update:
 
         Returns:
             The terms of the first pass and their sum as `loss`, detached.
+
+        Raises:
+            DeviceError: memory does not suffice for the optimiser's own numbers, when the gradient is there.
+            Exception: whatever a pass raised; no weight has moved then.
         """
         terms = self._backward(parts)
         if self._config.sam_rho:
@@ -60,8 +66,20 @@ class Update:
                 if self._config.sam_batch_norm == "first":
                     stack.enter_context(still_statistics(self._network))
                 self._backward(parts)
-        self._apply()
+        try:
+            self._apply()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise DeviceError(  # some weights may have moved: no smaller part of the batch would mend that
+                "weights, gradients and the optimiser's numbers must fit into memory, got out of memory; choose a "
+                "smaller backbone, or let fewer trials share the device"
+            ) from error
         return terms
+
+    def drop_gradients(self) -> None:
+        """Free the gradients of a step that did not come to its end."""
+        self.optimiser.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
         """For a run that goes on later."""
@@ -76,7 +94,7 @@ class Update:
 
     def _backward(self, parts: Sequence[Part]) -> Terms:
         """Gradients of the whole batch, added up part by part; its terms and their sum."""
-        self.optimiser.zero_grad(set_to_none=True)
+        self.drop_gradients()
         total: Terms = {}
         for share, compute_terms in parts:
             terms = compute_terms()
@@ -94,9 +112,16 @@ class Update:
         if self._config.grad_clip:
             if self._scaler:
                 self._scaler.unscale_(self.optimiser)
-            nn.utils.clip_grad_norm_(self.parameters, self._config.grad_clip)
+            self._clip(self._config.grad_clip)
         if self._scaler:
             self._scaler.step(self.optimiser)
             self._scaler.update()
         else:
             self.optimiser.step()
+
+    def _clip(self, longest: float) -> None:
+        """Shorten the gradient to this length. Where it is short already, a processor is spared going through it."""
+        parameters = [parameter for parameter in self.parameters if parameter.grad is not None]
+        norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        if norm.device.type != "cpu" or not norm <= longest:  # a GPU would have to be waited for
+            nn.utils.clip_grads_with_norm_(parameters, longest, norm)

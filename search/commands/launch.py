@@ -3,9 +3,10 @@
 import argparse
 import json
 import time
+from dataclasses import asdict
 from typing import Any
 
-from search.commands.options import add_resources, add_storage, at_least, duration_s, resources_of, storage_of
+from search.commands.options import add_resources, add_storage, at_least, duration_s, resources_of, share, storage_of
 
 INTERRUPTED_CODE = 130
 """Exit code of a search that did not come to its end."""
@@ -30,6 +31,20 @@ def _add_search(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--time-budget", metavar="T", type=duration_s, help="90s, 20m, 1h30m; trials shorten their schedule to fit"
+    )
+    parser.add_argument(
+        "--first",
+        metavar="heads:N",
+        default="",
+        help="train N heads on frozen backbones first, and begin with their best settings (heads:N:M hands over M)",
+    )
+    parser.add_argument(
+        "--let-finish",
+        metavar="SHARE",
+        type=share,
+        default=0.05,
+        help="of the trials to be stopped for being weak, let this share finish, to tell how often stopping is wrong "
+        "(default: 0.05)",
     )
     add_resources(parser)
     add_storage(parser)
@@ -73,7 +88,14 @@ def run_search_command(args: argparse.Namespace) -> int:
     from search.launch import run_search
     from search.plan import SearchPlan
 
-    plan = SearchPlan(n_trials=args.trials, time_budget_s=args.time_budget, seed=args.seed, **resources_of(args))
+    plan = SearchPlan(
+        n_trials=args.trials,
+        time_budget_s=args.time_budget,
+        seed=args.seed,
+        reprieve_share=args.let_finish,
+        first=args.first,
+        **resources_of(args),
+    )
     outcome = run_search(
         space,
         data=Path(args.data),
@@ -113,19 +135,22 @@ def _print(outcome: Any, *, as_json: bool) -> int:
 
 def _document(outcome: Any) -> dict[str, Any]:
     from search.recorder import count_ends, usable
+    from search.stopping import measure_stopping
 
     best = next(iter(usable(outcome.records)), None)  # a resumed search with nothing to do may have none
+    manifest = outcome.folder.read_manifest()
     return {
         "search": outcome.folder.name,
         "folder": str(outcome.folder.path),
         "n_trials": len(outcome.records),
         **count_ends(outcome.records),
+        "stopping": asdict(measure_stopping(outcome.records, manifest.plan)),
         "best_trial": best.trial_id if best else None,
         "best_macro_f1": best.best_macro_f1 if best else None,
         "default_macro_f1": next((r.best_macro_f1 for r in outcome.records if r.number == 0), None),
         "interrupted": outcome.interrupted,
         **({"note": outcome.note} if outcome.note else {}),
-        "tracking_uri": outcome.folder.read_manifest().tracking_uri,
+        "tracking_uri": manifest.tracking_uri,
     }
 
 

@@ -45,6 +45,14 @@ def not_negative(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    value = not_negative(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"must be at most 1, got {text}")
+    return value
+
+
 def class_names(text: str) -> list[str]:
     """Names between commas, each once; or those of a named order such as lsd6."""
     names = [name.strip() for name in text.split(",")]

@@ -7,7 +7,7 @@ import pytest
 
 if TYPE_CHECKING:
     from search.folder import SearchFolder
-    from search.launch import SearchOutcome
+    from search.follow import SearchOutcome
     from trainables.checkpoint import NetworkSpec
     from trainables.data.table import FaceTable
 

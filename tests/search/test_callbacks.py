@@ -59,6 +59,19 @@ def test_report_is_freed_of_what_tune_adds() -> None:
     assert own_report(result) == {"epoch": 1, "valid/macro_f1": 0.5, "end": "", "done": False}
 
 
+def test_record_knows_that_the_trial_was_spared_before_its_report_is_recorded(recorder: Recorder) -> None:
+    spared = {"t0003": 120}
+    record = TrialRecord("t0003", 3, values={}, config={})
+    callback = RecordingCallback(recorder, {"abc": record}, spared=spared)  # type: ignore[arg-type]
+
+    callback.on_trial_result(1, [], tune_trial(), {"epoch": 1})
+    spared.clear()
+    callback.on_trial_result(1, [], tune_trial(), {"epoch": 2})
+
+    assert record.spared == 120
+    assert recorder.told[-1] == ("epoch", "t0003", {"epoch": 2})
+
+
 @pytest.mark.parametrize(
     ("said", "end"), [("completed", "completed"), ("diverged", "diverged"), ("failed", "failed"), ("", "stopped")]
 )

@@ -39,6 +39,7 @@ def test_summary_is_what_the_design_says(small_ensemble: Small) -> None:
 
     assert (summary["search"], summary["n_trials"], summary["artifact"]) == ("mini", 5, None)
     assert ends == {"completed": 2, "stopped": 1, "diverged": 1, "failed": 1, "preempted": 0}
+    assert summary["stopping"] == {"stopped": 1, "spared": 0, "wrong": 0}
     assert summary["tracking_uri"] == manifest.tracking_uri
     assert summary["experiment_id"] == manifest.experiment_id
     assert summary["parent_run_id"] == manifest.parent_run_id

@@ -11,7 +11,8 @@ import pytest
 from search.cluster import Resources
 from search.folder import SearchFolder, TrialRecord
 from search.interrupts import _as_interrupt, gentle_signals
-from search.launch import SearchOutcome, _why_nothing, run_search
+from search.follow import SearchOutcome, _why_nothing
+from search.launch import run_search
 from search.plan import SearchPlan
 from spaces.config import TrialConfig
 from spaces.errors import DataError, DeviceError, SearchError, TrackingError, UsageError
@@ -151,6 +152,44 @@ def test_search_leaves_json_that_other_programs_read(small_search: Small) -> Non
 
     for file in files:
         json.loads(file.read_text(), parse_constant=pytest.fail)
+
+
+SPARING = """\
+name: sparing
+description: the default, and a constant answer
+fixed: {{model.backbone: test_efficientnet, model.image_px: 32, train.epochs: 2, optimiser.lr: 1.0e-2}}
+parameters:
+  kind:
+    choice:
+      plain: {{blend.partner: none, blend.weight: 0.5}}
+      constant: {{blend.partner: {constant}, blend.weight: 1.0}}
+    default: plain
+points: [{{kind: constant}}]
+"""
+
+
+@pytest.mark.ray
+def test_search_says_how_often_stopping_was_wrong_when_it_spared_trials(
+    small_search: Small, face_table: FaceTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    constant = small_search[0].folder.path.parent / "constant.safetensors"
+    space = parse_space(SPARING.format(constant=constant))
+    plan = SearchPlan(n_trials=2, max_concurrent=1, min_rung_trials=1, reprieve_share=1.0)
+
+    outcome = run_search(space, data=face_table.path, storage=tmp_path, name="sparing", plan=plan)
+
+    default, weak = outcome.folder.read_records()
+    manifest = outcome.folder.read_manifest()
+    runs = MlflowClient(manifest.tracking_uri).search_runs([str(manifest.experiment_id)])
+    told = next(run.data.metrics for run in runs if run.info.run_id == manifest.parent_run_id)
+    tags = {str(run.info.run_name): run.data.tags.get("affectune.spared") for run in runs}
+    assert (default.end, default.spared, weak.end, weak.epochs) == ("completed", None, "completed", 2)
+    assert weak.spared == weak.history[0]["samples_seen"] > 0
+    assert "1 trial was let finish instead of stopped; 0 of 1 ended among the best 1/3" in capsys.readouterr().out
+    assert tags == {"sparing": None, "t0000": None, "t0001": str(weak.spared)}
+    assert [told[f"stopping/{name}"] for name in ("stopped", "spared", "wrong")] == [0, 1, 0]
 
 
 @pytest.mark.ray

@@ -15,7 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from search.folder import SearchFolder
-    from search.launch import SearchOutcome
+    from search.follow import SearchOutcome
     from trainables.data.table import FaceTable
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from search import launch
+from search import follow
 from search.console import SearchConsole
 from search.folder import open_folder
 from search.launch import run_search
@@ -45,7 +45,7 @@ def test_interrupted_search_goes_on_to_the_trials_asked_for(
     face_table: "FaceTable", ray_local: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(launch, "SearchConsole", ImpatientConsole)
+        patched.setattr(follow, "SearchConsole", ImpatientConsole)
         cut = run_search(SPACE, data=face_table.path, storage=tmp_path, name="cut", plan=ONE_AT_A_TIME)
     before = open_folder(tmp_path, "cut").read_records()
 

@@ -110,6 +110,9 @@ class FakeTracker:
     def log_summary(self, key: str, metrics: dict[str, float]) -> None:
         self.said.append(("summary", key))
 
+    def set_tags(self, key: str, tags: dict[str, Any]) -> None:
+        self.said.append(("tags", key, tags))
+
     def end_run(self, key: str, end: str, note: str = "") -> None:
         self.said.append(("end", key, end))
 
@@ -135,6 +138,16 @@ def test_settling_repeats_no_epoch(folder: SearchFolder) -> None:
     settle_runs(cast(Any, tracker), folder.read_records())
 
     assert tracker.said == [("summary", "t0000"), ("end", "t0000", "completed")]
+
+
+def test_settling_tells_mlflow_of_a_trial_that_was_spared(folder: SearchFolder) -> None:
+    spared = folder.read_records()[0]
+    spared.spared = 120
+    tracker = FakeTracker(["t0000"], {"t0000": 1})
+
+    settle_runs(cast(Any, tracker), [spared])
+
+    assert ("tags", "t0000", {"affectune.spared": 120}) in tracker.said
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""An epoch's batches: every item once, repeatable, the same from worker processes, never a face alone."""
+"""An epoch's batches: every item once, repeatable, never a face alone."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +11,7 @@ import torch
 
 from spaces.training_sections import AugmentConfig
 from trainables.data.augment import Augmenter
-from trainables.data.batches import Batch, EpochBatches, iter_batches, split_targets
+from trainables.data.batches import Batch, EpochBatches, split_targets
 from trainables.data.sampling import Sampler, training_items
 from trainables.data.table import Faces, FaceTable, Split, write_table
 
@@ -46,9 +46,13 @@ def make_batches(
     )
 
 
-def gather(batches: EpochBatches, n_workers: int = 0) -> Batch:
+def list_batches(batches: EpochBatches) -> list[Batch]:
+    return [batches[i] for i in range(len(batches))]
+
+
+def gather(batches: EpochBatches) -> Batch:
     """An epoch's batches as one."""
-    parts = list(iter_batches(batches, n_workers=n_workers, pin_memory=False))
+    parts = list_batches(batches)
     views = [part.appearance for part in parts if part.appearance is not None]
     return Batch(
         images=torch.cat([part.images for part in parts]),
@@ -124,7 +128,7 @@ def test_batches_are_those_that_plain_rows_were_always_cut_into(toy_table: FaceT
 
     made = make_batches(toy_table, seed=5, epoch=2, config=AugmentConfig())
 
-    batches = list(iter_batches(made, n_workers=0, pin_memory=False))
+    batches = list_batches(made)
     assert len(batches) == 3
     for index, (own_rows, batch) in enumerate(zip(np.array_split(rows, 3), batches, strict=True)):
         seed = int(np.random.SeedSequence([5, 2, index]).generate_state(1)[0]) % 2**31
@@ -135,48 +139,13 @@ def test_batches_are_those_that_plain_rows_were_always_cut_into(toy_table: FaceT
 
 @pytest.mark.parametrize(("n", "batch_size"), [(2, 2), (3, 2), (7, 2), (33, 16), (5, 64), (41, 20)])
 def test_batches_never_hold_a_face_alone(toy_table: FaceTable, n: int, batch_size: int) -> None:
-    made = iter_batches(make_batches(toy_table, n=n, batch_size=batch_size), n_workers=0, pin_memory=False)
+    batches = make_batches(toy_table, n=n, batch_size=batch_size)
 
-    sizes = [len(batch.images) for batch in made]
+    sizes = [len(batch.images) for batch in list_batches(batches)]
 
     assert min(sizes) >= 2
     assert max(sizes) - min(sizes) <= 1
     assert sum(sizes) == n
-
-
-@pytest.mark.parametrize("two_views", [False, True], ids=["one view", "two views"])
-def test_batches_are_the_same_when_worker_processes_make_them(labelled_table: FaceTable, two_views: bool) -> None:
-    config = AugmentConfig(jitter_p=0.5, crop_p=0.5, rand_p=0.5)
-    batches = make_batches(
-        labelled_table, n=12, sampler="upsample", batch_size=4, config=config, labels=TARGETS, two_views=two_views
-    )
-
-    made = list(iter_batches(batches, n_workers=1, pin_memory=False))
-
-    expected = list(iter_batches(batches, n_workers=0, pin_memory=False))
-    assert len(made) == len(expected) == 4
-    for one, other in zip(made, expected, strict=True):
-        assert isinstance(one, Batch)
-        assert (one.appearance is None) == (other.appearance is None) == (not two_views)
-        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True, allow_subclasses=True)
-
-
-def test_batches_of_worker_processes_draw_none_of_the_callers_random_numbers(toy_table: FaceTable) -> None:
-    state = torch.random.get_rng_state()
-
-    gather(make_batches(toy_table), n_workers=1)
-
-    assert torch.equal(torch.random.get_rng_state(), state)
-
-
-@pytest.mark.gpu
-def test_batches_are_pinned_whole_when_asked_for(labelled_table: FaceTable) -> None:
-    batches = make_batches(labelled_table, n=12, labels=TARGETS)
-
-    batch = next(iter_batches(batches, n_workers=1, pin_memory=True))
-
-    assert batch.appearance is None
-    assert all(tensor.is_pinned() for tensor in (batch.images, batch.positions, *batch.targets.values()))
 
 
 def test_batches_take_colour_faces(make_table: Callable[..., FaceTable]) -> None:
@@ -294,3 +263,14 @@ def test_targets_are_all_unknown_when_the_split_has_no_such_column(labelled_tabl
 def test_targets_are_refused_when_there_is_none_of_such_a_name(labelled_table: FaceTable) -> None:
     with pytest.raises(KeyError, match="gaze"):
         split_targets(labelled_table.split("train"), np.arange(2), ("gaze",))
+
+
+def test_batch_is_moved_whole_but_for_its_positions(labelled_table: FaceTable) -> None:
+    batch = make_batches(labelled_table, n=12, labels=TARGETS, two_views=True)[0]
+
+    moved = batch.to(torch.device("meta"))
+
+    assert moved.appearance is not None
+    assert {tensor.device.type for tensor in (moved.images, moved.appearance, *moved.targets.values())} == {"meta"}
+    assert list(moved.targets) == list(batch.targets)
+    assert moved.positions is batch.positions

@@ -10,7 +10,9 @@ import torch
 from spaces.config import TrialConfig
 from trainables.data.batches import split_targets
 from trainables.data.table import FaceTable
-from trainables.head_only import embed, train_heads
+from trainables.embeddings.compute import embed_faces
+from trainables.embeddings.encoder import FrozenEncoder
+from trainables.head_only import train_heads
 from trainables.losses.total import TrialLoss
 from trainables.models.architectures.network import ExpressionNetwork
 from trainables.models.build import build_trial_network
@@ -33,7 +35,8 @@ def train(
     def order(epoch: int) -> np.ndarray[Any, Any]:
         return np.random.default_rng(epoch).permutation(len(rows))
 
-    train_heads(network.train(), spec, split.images, targets, rows=rows, order=order, loss=loss, config=config)
+    faces = embed_faces(FrozenEncoder(network, spec), table, rows=rows, config=config, cache=None)
+    train_heads(network.train(), faces, targets, order=order, loss=loss, config=config)
     return before, network, loss
 
 
@@ -55,24 +58,13 @@ def test_head_only_epochs_lower_the_loss_on_their_rows(
     settings = {**PLAIN, "train.head_epochs": 20, "optimiser.head_only_lr": 0.1, "optimiser.sam_rho": rho}
     _, network, loss = train(toy_table, make_config(settings), rows)
 
-    split = toy_table.split("train")
-    _, spec = build_trial_network(make_config(), toy_table.info)
+    config = make_config(settings)
+    _, spec = build_trial_network(config, toy_table.info)
+    faces = embed_faces(FrozenEncoder(network, spec), toy_table, rows=rows, config=config, cache=None)
+    labels = torch.from_numpy(toy_table.split("train").expression[rows].astype(np.int64))
     with torch.no_grad():
-        logits = network.heads(embed(network, spec, split.images, rows=rows))["logits"]
-        found = loss.expression(logits, torch.from_numpy(split.expression[rows].astype(np.int64)))
+        found = loss.expression(network.heads(torch.from_numpy(faces.views[0]))["logits"], labels)
     assert float(found) < 0.9 * np.log(3)
-
-
-def test_embeddings_are_of_the_chosen_rows_whatever_the_batches(
-    toy_table: FaceTable, make_config: Callable[..., TrialConfig]
-) -> None:
-    network, spec = build_trial_network(make_config(), toy_table.info)
-    images, rows = toy_table.split("train").images, np.array([40, 3, 7])
-
-    whole = embed(network, spec, images, rows=np.arange(48))
-    chosen = embed(network, spec, images, rows=rows, batch_size=2)
-
-    torch.testing.assert_close(chosen, whole[rows], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])

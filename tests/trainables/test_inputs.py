@@ -75,6 +75,24 @@ def test_logits_do_not_depend_on_the_batches_and_the_mode_is_put_back(network: E
     assert (whole.shape, whole.dtype, network.training) == ((7, 2), np.float32, True)
 
 
+def test_logits_are_the_same_when_memory_suffices_for_fewer_faces_at_once(network: ExpressionNetwork) -> None:
+    faces, spec = draw_faces(7, 1), replace(SPEC, image_px=32)
+    expected = predict_logits(network, faces, spec, batch_size=2)
+    sizes: list[int] = []
+
+    def run_short(module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        sizes.append(len(inputs[0]))
+        if len(inputs[0]) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+
+    network.heads.register_forward_pre_hook(run_short)
+    logits = predict_logits(network.train(), faces, spec, batch_size=8)
+
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+    assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+    assert network.training
+
+
 def test_logits_are_the_mean_of_a_face_and_its_mirror_image_where_the_network_wants_it(
     network: ExpressionNetwork,
 ) -> None:

@@ -1,13 +1,12 @@
 """Training faces in shuffled, augmented batches, with what is known of them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from trainables.data.augment import Augmenter, Image
 from trainables.data.labels import LABEL_COLUMNS
@@ -28,8 +27,14 @@ class Batch(NamedTuple):
     targets: dict[str, Tensor]
     positions: Tensor
 
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device, but for its positions, which index what stays on the CPU."""
+        looks = None if self.appearance is None else self.appearance.to(device, non_blocking=True)
+        targets = {name: labels.to(device, non_blocking=True) for name, labels in self.targets.items()}
+        return Batch(self.images.to(device, non_blocking=True), looks, targets, self.positions)
 
-class EpochBatches(Dataset[Batch]):
+
+class EpochBatches:
     """One epoch, cut into batches; item i is a whole batch, the same in whichever process it is made."""
 
     def __init__(
@@ -82,22 +87,6 @@ class EpochBatches(Dataset[Batch]):
         appearance = _to_tensor(self._augmenter.appearance(faces, seed=seed)) if self._two_views else None
         targets = split_targets(self._split, rows, self._labels)
         return Batch(_to_tensor(images), appearance, targets, torch.from_numpy(positions))
-
-
-def iter_batches(batches: EpochBatches, *, n_workers: int, pin_memory: bool) -> Iterator[Batch]:
-    """All batches of an epoch in order, made by worker processes where there are any."""
-    if n_workers == 0:
-        return (batches[i] for i in range(len(batches)))
-    return iter(
-        DataLoader(
-            batches,
-            batch_size=None,
-            num_workers=n_workers,
-            pin_memory=pin_memory,
-            prefetch_factor=4,
-            generator=torch.Generator(),  # without it the loader draws from the numbers that dropout is about to draw
-        )
-    )
 
 
 def split_targets(split: Split, rows: Indices, labels: Sequence[str]) -> dict[str, Tensor]:

@@ -6,31 +6,33 @@ import torch
 from torch import Tensor
 
 
-class Mixed(NamedTuple):
-    """A mixed batch: face i is `share` of face i and 1 - `share` of face `partners[i]`; so is its loss.
+class Mixing(NamedTuple):
+    """How a batch is mixed: face i becomes `share` of face i and 1 - `share` of face `partners[i]`; so does its loss.
 
-    `inputs` is [batch, ...]; `partners` is int64 [batch], on the device of the inputs.
+    `partners` is int64 [batch], on the CPU.
     """
 
-    inputs: Tensor
     partners: Tensor
     share: float
 
+    def apply(self, inputs: Tensor) -> Tensor:
+        """Mixed faces, [batch, ...] like the inputs; these stay as they are."""
+        return inputs.lerp(inputs[self.partners.to(inputs.device)], 1.0 - self.share)
 
-def mix(inputs: Tensor, *, alpha: float) -> Mixed:
-    """Mix every face of a batch with another one, all in the same shares.
+
+def draw_mixing(n_faces: int, *, alpha: float) -> Mixing:
+    """Draw a partner for every face of a batch, and one share for all.
 
     Draws from torch's own random numbers, on the CPU whatever the device. This is mixup (Zhang et al. 2018): the loss
     on a mixed face is share * loss(own label) + (1 - share) * loss(partner's label). Mix-Augment (Psaroudakis and
     Kollias 2022) adds the loss on the faces as they are.
 
     Args:
-        inputs: [batch, ...], floating point.
+        n_faces: in the batch.
         alpha: the share is drawn from Beta(alpha, alpha); 1 draws all shares alike, a small one seldom mixes much.
     """
     share = _draw_share(alpha)
-    partners = torch.randperm(len(inputs)).to(inputs.device)
-    return Mixed(inputs.lerp(inputs[partners], 1.0 - share), partners, share)
+    return Mixing(torch.randperm(n_faces), share)
 
 
 def _draw_share(alpha: float) -> float:

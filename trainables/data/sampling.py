@@ -47,9 +47,14 @@ def stratified_subsample(labels: Labels, *, ratio: float, seed: int) -> Indices:
     chosen = []
     for label in np.unique(labels[labels >= 0]):
         rows = np.flatnonzero(labels == label)
-        n_drawn = max(1, round(ratio * len(rows)))
+        n_drawn = subsample_size(len(rows), ratio)
         chosen.append(rows if n_drawn == len(rows) else generator.choice(rows, size=n_drawn, replace=False))
     return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def subsample_size(n_faces: int, ratio: float) -> int:
+    """How many of a class's faces a subsample has."""
+    return max(1, round(ratio * n_faces))
 
 
 def training_items(labels: Labels, rows: Indices, *, sampler: Sampler) -> Items:

@@ -66,6 +66,7 @@ def design_of(config: TrialConfig) -> Design:
         appearance_backbone=branches.appearance_backbone if is_two_branch else "",
         trunk_width=branches.trunk_width,
         trunk_width_2=branches.trunk_width_2,
+        head_width=config.model.head_width,
         landmarks=config.loss.landmark_weight > 0,
         affect=affect.heads,
         expression_inputs=affect.expression_inputs,

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from trainables.checkpoint import NetworkSpec
+from trainables.memory import in_pieces
 from trainables.models.architectures.answers import answer, decide
 from trainables.models.architectures.network import ExpressionNetwork
 
@@ -25,23 +26,37 @@ def to_inputs(images: torch.Tensor, spec: NetworkSpec) -> torch.Tensor:
     Returns:
         float32 [batch, 3, px, px], channels last in memory.
     """
-    inputs = images.permute(0, 3, 1, 2).float().div_(255.0)
-    if inputs.shape[1] == 3 and spec.channels == 1:
-        inputs = (inputs * _constants(GREY_SHARES, images.device)).sum(dim=1, keepdim=True)
-    if inputs.shape[1] == 1:
-        inputs = inputs.expand(-1, 3, -1, -1)
-    if inputs.shape[-1] != spec.image_px:
+    faces = images.float()  # [batch, height, width, channels]
+    if faces.shape[-1] == 3 and spec.channels == 1:
+        faces = (faces * _grey_shares(images.device)).sum(dim=-1, keepdim=True)
+    if faces.shape[2] != spec.image_px:
         size = (spec.image_px, spec.image_px)
-        inputs = F.interpolate(inputs, size=size, mode="bilinear", antialias=True, align_corners=False)
-    mean, std = _constants(spec.mean, images.device), _constants(spec.std, images.device)
-    return ((inputs - mean) / std).contiguous(memory_format=torch.channels_last)
+        maps = F.interpolate(faces.permute(0, 3, 1, 2), size=size, mode="bilinear", antialias=True, align_corners=False)
+        faces = maps.permute(0, 2, 3, 1)
+    batch, height, width, _ = faces.shape
+    rows = faces.expand(-1, -1, -1, 3).reshape(batch, height, width * 3)
+    factors, offsets = _affine(spec.mean, spec.std, width, images.device)
+    return torch.addcmul(offsets, rows, factors).view(batch, height, width, 3).permute(0, 3, 1, 2)
 
 
 @cache
-def _constants(per_channel: tuple[float, ...], device: torch.device) -> torch.Tensor:
-    """[1, channels, 1, 1], made once a device: making them at every step would make a GPU wait for the processor."""
+def _affine(
+    mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What pixels 0..255 of one row, [width * 3], are multiplied by, and what is added then.
+
+    Over whole rows a processor is ten times as quick as over three channels again and again. Made once a device: making
+    them at every step would make a GPU wait for the processor.
+    """
     with torch.inference_mode(mode=False):
-        return torch.tensor(per_channel, device=device).view(1, -1, 1, 1)
+        means, stds = torch.tensor(mean, device=device), torch.tensor(std, device=device)
+        return (1.0 / (255.0 * stds)).repeat(width), (-means / stds).repeat(width)
+
+
+@cache
+def _grey_shares(device: torch.device) -> torch.Tensor:
+    with torch.inference_mode(mode=False):
+        return torch.tensor(GREY_SHARES, device=device)
 
 
 @torch.inference_mode()
@@ -54,18 +69,20 @@ def predict_outputs(
         network: on any device.
         images: uint8 [samples, height, width, channels].
         spec: of the network.
-        batch_size: faces at once.
+        batch_size: faces at once; half as many, and so on, where they do not fit into memory.
 
     Returns:
         `logits` [samples, classes], and `valence_arousal`, `action_units`, `hand` where there are such heads.
     """
     was_training = network.training
-    network.eval()
     device = next(network.parameters()).device
-    batches: list[dict[str, torch.Tensor]] = []
-    for i in range(0, len(images), batch_size):
-        inputs = to_inputs(torch.from_numpy(images[i : i + batch_size].copy()).to(device), spec)
-        batches.append({name: numbers.cpu() for name, numbers in answer(network, inputs, mirror=spec.mirror).items()})
+
+    def answer_some(faces: slice) -> dict[str, torch.Tensor]:
+        inputs = to_inputs(torch.from_numpy(images[faces].copy()).to(device), spec)
+        return {name: numbers.cpu() for name, numbers in answer(network, inputs, mirror=spec.mirror).items()}
+
+    network.eval()
+    batches = in_pieces(answer_some, len(images), size=batch_size)
     network.train(was_training)
     return {name: torch.cat([batch[name] for batch in batches]).numpy() for name in batches[0]}
 

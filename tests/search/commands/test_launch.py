@@ -7,7 +7,8 @@ import pytest
 from search.cli import build_parser, main
 from search.commands.launch import _print
 from search.folder import SearchFolder, SearchManifest, TrialRecord
-from search.launch import SearchOutcome
+from search.follow import SearchOutcome
+from search.plan import SearchPlan
 
 
 def test_search_reads_its_words() -> None:
@@ -18,6 +19,7 @@ def test_search_reads_its_words() -> None:
     assert (args.space, args.data, args.trials, args.time_budget) == ("core", "d", 5, 1200)
     assert args.fix == ["a=1", "b=2", "c=3"]
     assert (args.seed, args.name, args.json) == (0, None, False)
+    assert args.let_finish == SearchPlan().reprieve_share
 
 
 @pytest.mark.parametrize(("word", "more"), [("+10", {"n_more": 10}), ("20", {"n_trials": 20})], ids=["more", "in_all"])
@@ -32,6 +34,7 @@ def test_resume_reads_more_trials_or_trials_in_all(word: str, more: dict[str, in
         (["search", "core", "--data", "d", "--trials", "0"], "argument --trials: must be at least 1, got 0"),
         (["search", "core", "--data", "d", "--trails", "4"], "option --trails is unknown; did you mean '--trials'"),
         (["search", "core", "--data", "d", "--time-budget", "soon"], "argument --time-budget: must be a duration"),
+        (["search", "core", "--data", "d", "--let-finish", "5"], "argument --let-finish: must be at most 1, got 5"),
         (["search", "core", "--data", "d", "--gpus-per-trial", "-1"], "argument --gpus-per-trial: must be 0 or more"),
         (["search", "core", "--data", "d", "--fix", "model"], "--fix must be KEY=VALUE, got 'model'"),
         (["search", "core", "--data", "d", "--fix", "model.backbon=x"], "did you mean 'model.backbone'"),
@@ -46,6 +49,7 @@ def test_resume_reads_more_trials_or_trials_in_all(word: str, more: dict[str, in
         "no_trials",
         "near_miss",
         "duration",
+        "share",
         "gpus",
         "fix",
         "setting",

@@ -13,6 +13,7 @@ from search.commands.options import (
     duration_s,
     not_negative,
     resources_of,
+    share,
     storage_of,
 )
 
@@ -58,6 +59,18 @@ def test_whole_number_is_refused_when_it_is_too_low_or_none(text: str, sentence:
 def test_share_of_a_device_is_refused_when_it_is_none(text: str, sentence: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=sentence):
         not_negative(text)
+
+
+def test_share_is_read_from_0_to_1() -> None:
+    assert [share("0"), share("0.05"), share("1")] == [0.0, 0.05, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"), [("1.01", "must be at most 1, got 1.01"), ("-1", "must be 0 or more, got -1"), ("5%", "5%")]
+)
+def test_share_is_refused_when_it_is_none(text: str, sentence: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=sentence):
+        share(text)
 
 
 def test_resources_are_the_keywords_of_a_plan() -> None:

@@ -24,6 +24,7 @@ class Design:
         appearance_backbone: timm name of the other branch's backbone.
         trunk_width: outputs of the first layer of the trunk that two branches share.
         trunk_width_2: outputs of its second layer.
+        head_width: hidden units of the expression's head; 0 for a linear one.
         landmarks: whether there is a head for landmarks.
         affect: heads for valence, arousal and action units.
         expression_inputs: what a separate expression head reads.
@@ -44,6 +45,7 @@ class Design:
     appearance_backbone: str = ""
     trunk_width: int = 512
     trunk_width_2: int = 256
+    head_width: int = 0
     landmarks: bool = False
     affect: Literal["none", "joint", "separate"] = "none"
     expression_inputs: Inputs = "both"

@@ -23,6 +23,7 @@ class Heads(nn.Module):
     """All heads of a network, on one embedding.
 
     Attributes:
+        hidden: rectified units below it, where the design asks for them.
         linear: the expression's layer; with joint or separate affect heads it gives valence and arousal too.
     """
 
@@ -30,7 +31,9 @@ class Heads(nn.Module):
         super().__init__()
         self.n_classes = n_classes
         self.has_affect = design.affect != "none"
-        self.linear = new_linear(width, n_classes + (2 if self.has_affect else 0))
+        hidden = design.head_width
+        self.hidden = nn.Sequential(nn.Linear(width, hidden), nn.ReLU()) if hidden else nn.Identity()
+        self.linear = new_linear(hidden or width, n_classes + (2 if self.has_affect else 0))
         self.norm = nn.BatchNorm1d(n_classes) if logit_norm else nn.Identity()
         self.landmarks = new_linear(width, N_COORDINATES) if design.landmarks else None
         self.separate = SeparateHeads(width, n_classes, design) if design.affect == "separate" else None
@@ -41,7 +44,7 @@ class Heads(nn.Module):
         `valence_arousal` is [batch, 2], `action_units` logits [batch, 12], `landmarks` [batch, 136]. With separate
         heads the joint layer's own answers are `base_logits` and `base_valence_arousal`.
         """
-        numbers = self.linear(embeddings)
+        numbers = self.linear(self.hidden(embeddings))
         outputs: Outputs = {"logits": self.norm(numbers[:, : self.n_classes])}
         if self.has_affect:
             outputs["valence_arousal"] = numbers[:, self.n_classes :]

@@ -1,0 +1,120 @@
+"""A search of ours whose trials train nothing: everything else is as a user has it. Part of bench_trial_overhead.py.
+
+    python benchmarks/noop_search.py --trials 64
+
+Prints one JSON line: seconds from the first trial's start until MLflow has everything, and the driver's memory then.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from search.cluster import start_ray
+from search.folder import SearchManifest, create_folder
+from search.follow import follow, resources_of
+from search.plan import SearchPlan
+from search.privacy import keep_private
+from search.sampler import StudySampler
+from search.state import SearchState
+from search.tracking_server import default_tracking_uri
+from spaces.loading import load_space
+from trainables.data.synth import write_synth_table
+from trainables.data.table import FaceTable
+from trainables.run import CHECKPOINT_FILE
+from trainables.trial import Trial
+
+EPOCHS, N_TRAIN = 3, 60
+CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+
+
+@dataclass
+class Idle:
+    """A trial's run without training."""
+
+    order: dict[str, Any]
+    epoch: int = 0
+
+    def step(self) -> dict[str, Any]:
+        """A report such as the trainer gives; a checkpoint with the last."""
+        self.epoch += 1
+        score = 0.5 + 0.1 * self.order["settings"]["loss.label_smoothing"] + 0.01 * self.epoch
+        if self.epoch == EPOCHS:
+            folder = Path(self.order["folder"])
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.save({"weights": torch.zeros(1000)}, folder / CHECKPOINT_FILE)
+        return {
+            "train/loss": 1.0 / self.epoch,
+            "valid/loss": 1.1 / self.epoch,
+            "valid/macro_f1": score,
+            **{f"valid/f1/{name}": score for name in CLASSES},
+            "epoch": self.epoch,
+            "samples_seen": round(self.epoch * self.order["settings"]["data.subsample_ratio"] * N_TRAIN),
+            "best/macro_f1": score,
+            "best/epoch": self.epoch,
+            "time/epoch_s": 0.001,
+            "end": "completed" if self.epoch == EPOCHS else "",
+        }
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+class IdleTrial(Trial):
+    """The worker of a search, but for the training."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begin a trial."""
+        self._run = Idle(config["order"])  # type: ignore[assignment]
+
+
+def run(folder: Path, table: FaceTable, *, n_trials: int, seed: int) -> dict[str, float]:
+    """The search, from an empty folder; seconds and memory."""
+    space = load_space("core")
+    storage = folder / "runs"
+    own = create_folder(storage, "idle")
+    uri = default_tracking_uri(storage)
+    plan = SearchPlan(n_trials=n_trials, seed=seed, grace_epochs=EPOCHS + 1)
+    own.write_manifest(
+        SearchManifest(
+            name=own.name, data=str(table.path), content_hash=table.info.content_hash, classes=CLASSES, seed=seed,
+            n_trials=n_trials, time_budget_s=None, tracking_uri=uri, launched_s=time.time(),
+        )
+    )  # fmt: skip
+    start_ray(None)
+    state = SearchState(StudySampler(space, seed=seed))
+    outcome = follow(
+        state, own, table, plan=plan, resources=resources_of(plan), screen_to_stderr=True, worker=IdleTrial
+    )
+    ended_s = time.time()
+    assert [record.epochs for record in outcome.records] == [EPOCHS] * n_trials
+    operations = (own.tracking_dir / "operations.jsonl").read_text(encoding="utf-8").splitlines()
+    started = (json.loads(line) for line in operations)
+    began_s = min(line["t"] for line in started if line["op"] == "start" and line["parent"]) / 1000
+    memory = psutil.Process().memory_full_info()
+    return {"seconds": ended_s - began_s, "pss_mb": memory.pss / 2**20, "uss_mb": memory.uss / 2**20}
+
+
+def main() -> int:
+    """Run it once."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    keep_private()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        table = write_synth_table(folder / "table", n_train=N_TRAIN, n_valid=30, n_test=0, image_px=32)
+        print(json.dumps(run(folder, table, n_trials=arguments.trials, seed=arguments.seed)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

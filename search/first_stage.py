@@ -1,0 +1,248 @@
+"""The stage before a search, in which heads alone are trained: a search of its own beside it, begun or gone on with."""
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from rich.console import Console
+
+from search.cluster import Resources
+from search.fidelity import Fidelity, in_words, measure_fidelity, to_document
+from search.first import (
+    HEAD_ONLY,
+    TIME_SHARE,
+    First,
+    HandedOver,
+    choose_points,
+    heads_name,
+    heads_space,
+    parse_first,
+    read_handed,
+    with_points,
+    write_handed,
+)
+from search.folder import MANIFEST_FILE, SPACE_FILE, SearchFolder, SearchManifest, TrialRecord, create_folder
+from search.folder_lock import only_driver
+from search.follow import FIDELITY_S, SearchOutcome, follow
+from search.plan import SearchPlan
+from search.state import load_state
+from search.study_journal import scores_of
+from search.tracking import Tracker
+from spaces.config import TrialConfig
+from spaces.errors import ConfigError, SearchError
+from spaces.space import SearchSpace
+from trainables.data.table import FaceTable
+from trainables.heads import why_not_packable
+from trainables.heads.pack_run import PackedTrial, PackOrder, PackRun
+from trainables.outputs import write_text
+
+UNHURRIED_S = 300.0
+TWINS_DIR = "twins"
+"""Where heads that are asked about full trials write their scores, for as long as that takes."""
+
+
+def run_first(
+    folder: SearchFolder,
+    space: SearchSpace,
+    table: FaceTable,
+    *,
+    plan: SearchPlan,
+    resources: Resources,
+    screen_to_stderr: bool = False,
+) -> tuple[SearchOutcome | None, SearchSpace]:
+    """Train heads alone, unless that is done, and hand their best settings over as the space's first points.
+
+    Args:
+        folder: of the full search; it is held, and has its manifest.
+        space: as it was launched; where it has the points already they are not added twice.
+        table: the face table.
+        plan: of the full search; `first` says how many heads.
+        resources: of one trial.
+        screen_to_stderr: where stdout is for the result alone.
+
+    Returns:
+        an outcome without trials where the stage was interrupted, else None; and the space with its new points.
+
+    Raises:
+        SearchError: no head could be scored.
+    """
+    handed = read_handed(folder)
+    if handed is None:
+        console = Console(stderr=screen_to_stderr, highlight=False, soft_wrap=True)
+        first, heads = parse_first(plan.first), heads_space(space)
+        console.print(
+            f"first, {first.n_trials} heads on frozen backbones: search {heads_name(folder.name)}", markup=False
+        )
+        outcome = _run_heads(
+            folder, heads, table, plan=_heads_plan(plan, first), resources=resources, screen_to_stderr=screen_to_stderr
+        )
+        if outcome.interrupted:
+            return _interrupted(folder), space
+        handed = replace(choose_points(space, heads, outcome.records, n=first.n_handed), search=outcome.folder.name)
+        write_handed(folder, handed)
+        console.print(_told(handed), markup=False)
+    space = with_points(space, handed)
+    write_text(folder.path / SPACE_FILE, space.to_yaml())
+    return None, space
+
+
+def measure_first(
+    outcome: SearchOutcome, table: FaceTable, *, resources: Resources, screen_to_stderr: bool = False
+) -> None:
+    """After the full search: ask heads about every full trial, and say and keep how far the two agree.
+
+    A head with a trial's settings is trained on the frozen backbone; its embeddings are cached already. What can't be
+    had in time is left out: it is a report, and no trial depends on it.
+    """
+    folder, handed = outcome.folder, read_handed(outcome.folder)
+    if handed is None or outcome.interrupted:
+        return
+    console = Console(stderr=screen_to_stderr, highlight=False, soft_wrap=True)
+    scored = [record for record in outcome.records if scores_of(record)]
+    is_in_a_hurry = folder.read_manifest().time_budget_s is not None
+    limit_s = FIDELITY_S if is_in_a_hurry else UNHURRIED_S
+    heads = _ask_heads(scored, table, folder, resources, limit_s=limit_s)
+    if not heads:
+        console.print("whether heads told the truth: not measured, they did not answer in time", markup=False)
+        return
+    found = measure_fidelity(scored, heads)
+    write_handed(folder, replace(handed, fidelity=to_document(found)))
+    console.print("whether heads told the truth (rank correlation with full training):")
+    for line in in_words(found):
+        console.print(f"  {line}", markup=False)
+    _track(folder, found)
+
+
+def _ask_heads(
+    records: Sequence[TrialRecord],
+    table: FaceTable,
+    folder: SearchFolder,
+    resources: Resources,
+    *,
+    limit_s: float,
+) -> dict[str, float]:
+    """Macro-F1 of a head with each trial's settings, by trial; those that were there in time."""
+    place = folder.path / TWINS_DIR
+    twins = []
+    for record in records:
+        settings = {**record.config, **HEAD_ONLY}
+        with suppress(ConfigError):  # a full trial may hold what makes no sense for a head
+            if why_not_packable(TrialConfig.from_flat(settings)) == "":
+                twins.append(PackedTrial(record.trial_id, settings, str(place / record.trial_id)))
+    if not twins:
+        return {}
+    order = PackOrder(
+        pack_id=TWINS_DIR,
+        trials=tuple(twins),
+        table=str(table.path.absolute()),
+        device=resources.device,
+        n_threads=resources.n_threads,
+        keep_weights=0,
+    )
+    task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_score_heads).remote(order.to_dict())
+    try:
+        scores: dict[str, float] = ray.get(task, timeout=limit_s)
+    except RayError:  # too late, or lost
+        ray.cancel(task, force=True)
+        return {}
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    return scores
+
+
+def _score_heads(order: dict[str, Any]) -> dict[str, float]:
+    """Runs in a worker: a pack to its end."""
+    run = PackRun(PackOrder.from_dict(order))
+    scores: dict[str, float] = {}
+    end = ""
+    while not end:
+        told = run.step()
+        end = told["end"]
+        scores |= {name: report["best/macro_f1"] for name, report in told["reports"].items() if not report.get("error")}
+    return scores
+
+
+def _track(folder: SearchFolder, found: Mapping[str, Fidelity]) -> None:
+    """The correlations stand with the launch's run in MLflow."""
+    manifest = folder.read_manifest()
+    tracker = Tracker(manifest.tracking_uri, folder.name, folder.tracking_dir)
+    key = tracker.launch_key
+    known = {name: one.rank_correlation for name, one in found.items() if one.rank_correlation is not None}
+    if key and known:
+        tracker.log_summary(key, {f"first/rank_correlation/{name}": value for name, value in known.items()})
+    tracker.close(timeout_s=10.0)
+
+
+def _run_heads(
+    folder: SearchFolder,
+    heads: SearchSpace,
+    table: FaceTable,
+    *,
+    plan: SearchPlan,
+    resources: Resources,
+    screen_to_stderr: bool,
+) -> SearchOutcome:
+    """The head-only search, from where it stands."""
+    full = folder.read_manifest()
+    path = folder.path.parent / heads_name(folder.name)
+    begun = (path / MANIFEST_FILE).exists()
+    own = SearchFolder(path) if begun else create_folder(path.parent, path.name)
+    with only_driver(own):
+        if begun:
+            before = own.read_manifest()
+            if before.content_hash != full.content_hash:
+                raise SearchError(f"head-only search must be of the same face table, got another: {own.path}")
+            own.write_manifest(
+                replace(
+                    before,
+                    status="running",
+                    time_budget_s=plan.time_budget_s,
+                    wall_s=own.spent_s(),
+                    launched_s=time.time(),
+                    n_launches=before.n_launches + 1,
+                )
+            )
+        else:
+            write_text(own.path / SPACE_FILE, heads.to_yaml())
+            own.write_manifest(
+                SearchManifest(
+                    name=own.name,
+                    data=full.data,
+                    content_hash=full.content_hash,
+                    classes=full.classes,
+                    seed=full.seed,
+                    n_trials=plan.n_trials,
+                    time_budget_s=plan.time_budget_s,
+                    tracking_uri=full.tracking_uri,
+                    launched_s=time.time(),
+                    plan=asdict(plan),
+                )
+            )
+        state = load_state(own, heads, seed=full.seed)
+        if begun and plan.n_trials is not None and state.n_trials >= plan.n_trials and not state.unfinished:
+            own.update_manifest(status="ended")
+            return SearchOutcome(folder=own, records=list(state.records), interrupted=False)
+        return follow(state, own, table, plan=plan, resources=resources, screen_to_stderr=screen_to_stderr)
+
+
+def _heads_plan(plan: SearchPlan, first: First) -> SearchPlan:
+    budget_s = None if plan.time_budget_s is None else TIME_SHARE * plan.time_budget_s
+    return replace(plan, n_trials=first.n_trials, time_budget_s=budget_s, first="")
+
+
+def _interrupted(folder: SearchFolder) -> SearchOutcome:
+    manifest = folder.read_manifest()
+    folder.update_manifest(status="interrupted", wall_s=manifest.wall_s + time.time() - manifest.launched_s)
+    return SearchOutcome(folder=folder, records=[], interrupted=True)
+
+
+def _told(handed: HandedOver) -> str:
+    if not handed.points:
+        return "heads found nothing beyond the default to hand over"
+    named = ", ".join(f"{point['trial']} {point['macro_f1']:.4f}" for point in handed.points)
+    return f"handed over to full training, best head of each backbone first: {named}"

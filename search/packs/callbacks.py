@@ -1,0 +1,77 @@
+"""What Ray Tune tells about packs, passed on trial by trial to the recorder."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray.tune.experiment import Trial
+
+from search.callbacks import RecordingCallback, never_raising
+from search.packs.runs import PackRuns
+from search.packs.searcher import Pack, reports_of
+from search.recorder import Recorder
+
+
+class PackCallback(RecordingCallback):
+    """Maps Tune's trials, which are packs, to our trials.
+
+    Args:
+        recorder: notes what happens to each trial.
+        packs: Tune's trial id to our pack, filled by the searcher.
+        runs: of the packs, in MLflow.
+        halt: is called when something could not be recorded, so that no other pack begins.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        packs: Mapping[str, Pack],
+        *,
+        runs: PackRuns,
+        halt: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(recorder, {}, halt=halt)
+        self._packs = packs
+        self._runs = runs
+
+    @never_raising
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A pack begins, or begins again after its worker was lost: what it has told already stays."""
+        pack = self._packs[trial.trial_id]
+        for record in pack.records:
+            if record.end is None:
+                self._recorder.trial_started(record)
+        self._runs.started(pack)
+
+    @never_raising
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Some trials of a pack have ended."""
+        for trial_id, report in reports_of(result).items():
+            if self._recorder.is_running(trial_id):
+                self._recorder.epoch(trial_id, report)
+                self._recorder.trial_ended(trial_id, report["end"], error=str(report.get("error", "")))
+
+    @never_raising
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A worker was lost and its pack waits for another."""
+        for record in self._packs[trial.trial_id].records:
+            if self._recorder.is_running(record.trial_id):
+                self._recorder.trial_preempted(record.trial_id)
+
+    @never_raising
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A pack is over; what it did not come to in its time was stopped."""
+        pack = self._packs[trial.trial_id]
+        for record in pack.records:
+            self._recorder.trial_ended(record.trial_id, "stopped")
+        self._runs.ended(pack)
+
+    @never_raising
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A pack's workers were lost more often than it may be retried."""
+        pack = self._packs[trial.trial_id]
+        error = f"worker was lost {trial.num_failures} times (out of memory, or its machine went away)"
+        for record in pack.records:
+            self._recorder.trial_ended(record.trial_id, "failed", error=error)
+        self._runs.ended(pack)

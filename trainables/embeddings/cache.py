@@ -1,0 +1,234 @@
+"""Embeddings on disk, shared by all processes of a machine: computed by one, mapped by the others, bounded in size."""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from spaces.errors import UsageError
+from trainables.embeddings.entry import SUFFIX, Header, map_entry, read_header, write_entry
+from trainables.embeddings.faces import View
+from trainables.embeddings.key import EmbeddingKey
+from trainables.embeddings.turns import one_at_a_time
+from trainables.outputs import new_file
+
+logger = logging.getLogger(__name__)
+
+FOLDER_VARIABLE = "AFFECTUNE_CACHE"
+BOUND_VARIABLE = "AFFECTUNE_CACHE_GB"
+DEFAULT_BOUND_GB = 20.0
+
+_LARGEST_HEADER_BYTES = 16 * 1024
+_ROOM_LOCK = "room.lock"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of the cache.
+
+    Attributes:
+        path: of the file.
+        n_bytes: its size.
+        used_s: Unix time at which it was last mapped or written.
+    """
+
+    path: Path
+    n_bytes: int
+    used_s: float
+
+    def header(self) -> Header | None:
+        """What the file says of itself; None where it is broken or gone."""
+        return read_header(self.path)
+
+
+class EmbeddingCache:
+    """A folder of embeddings, content-addressed.
+
+    Nothing that is wrong with the folder is an error: embeddings are then computed and used from memory.
+
+    Attributes:
+        folder: of the whole cache; embeddings stand in a folder in it.
+        max_bytes: that all entries may take; those that were not used for longest go first.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        self.folder = folder
+        self.max_bytes = max_bytes
+        self._entries = folder / "embeddings"
+        self._checked: set[tuple[str, int, int, int]] = set()
+        self._has_complained = False
+
+    def serves(self, key: EmbeddingKey) -> bool:
+        """Whether the embeddings of a key are there, or could be kept as far as is known."""
+        could_keep = key.n_bytes + _LARGEST_HEADER_BYTES <= self.max_bytes and not self._has_complained
+        return could_keep or self._path(key).exists()
+
+    def fetch(self, key: EmbeddingKey, compute: Callable[[], View]) -> View:
+        """The embeddings of a key, mapped read-only; computed where no process of this machine has done so yet.
+
+        While one process computes, others that want the same wait for it; should it be killed, the next takes over.
+
+        Args:
+            key: of the embeddings.
+            compute: them, [rows, width], in float16 or float32.
+
+        Returns:
+            [rows, width], read-only.
+        """
+        path = self._path(key)
+        found = self._find(path, key)
+        if found is not None:
+            return found
+        with suppress(OSError):
+            self._entries.mkdir(parents=True, exist_ok=True)
+        with one_at_a_time(_lock_of(path)) as is_ours:
+            found = self._find(path, key) if is_ours else None
+            if found is not None:
+                return found
+            computed = compute()
+            if is_ours:
+                found = self._keep(path, key, computed)
+            else:
+                self._complain(f"{self._entries} can't be written to, or its file system has no locks")
+        if found is None:
+            computed.flags.writeable = False
+            return computed
+        return found
+
+    def entries(self) -> list[Entry]:
+        """All of them, the one that was used last first."""
+        found = []
+        for path in self._entries.glob(f"*{SUFFIX}"):
+            with suppress(FileNotFoundError):  # another process makes room
+                stat = path.stat()
+                found.append(Entry(path, stat.st_size, stat.st_mtime))
+        return sorted(found, key=lambda entry: entry.used_s, reverse=True)
+
+    def empty(self, *, unused_s: float = 0.0) -> list[Entry]:
+        """Remove entries, and what killed processes left; trials that have mapped one keep it until they end.
+
+        Args:
+            unused_s: only those that were not used for so many seconds.
+
+        Returns:
+            Those that were removed.
+
+        Raises:
+            PermissionError: the folder may not be written to.
+        """
+        before_s = time.time() - unused_s
+        removed = [entry for entry in self.entries() if entry.used_s <= before_s]
+        for entry in removed:
+            entry.path.unlink(missing_ok=True)
+        self._sweep()
+        return removed
+
+    def _path(self, key: EmbeddingKey) -> Path:
+        return self._entries / f"{key.name}{SUFFIX}"
+
+    def _find(self, path: Path, key: EmbeddingKey) -> View | None:
+        """Map an entry; its checksum is compared when this process first sees the file."""
+        try:
+            stat = path.stat()
+        except OSError:
+            return None
+        seen = (path.name, stat.st_dev, stat.st_ino, stat.st_size)
+        found = map_entry(path, key, checks_sum=seen not in self._checked)
+        if found is None:
+            logger.info("file of the cache is broken or of another kind, and is computed anew: %s", path)
+            return None
+        self._checked.add(seen)
+        with suppress(OSError):  # a cache that may only be read
+            os.utime(path)
+        return found
+
+    def _keep(self, path: Path, key: EmbeddingKey, embeddings: View) -> View | None:
+        """Write and map an entry, its lock being held; None where there is no room for it."""
+        n_bytes = embeddings.nbytes + _LARGEST_HEADER_BYTES
+        if n_bytes > self.max_bytes:
+            self._complain(f"{n_bytes:,} bytes are more than {BOUND_VARIABLE} allows ({self.max_bytes:,})")
+            return None
+        try:
+            with one_at_a_time(self._entries / _ROOM_LOCK):  # else two that write at once would both take the room
+                self._sweep()
+                for stale in self._entries.glob(f".{path.name}.*.partial"):  # of a process that was killed
+                    stale.unlink(missing_ok=True)
+                self._make_room(n_bytes, besides=path)
+                with new_file(path) as staging:
+                    write_entry(staging, key, embeddings)
+        except OSError as error:
+            self._complain(str(error))
+            return None
+        return self._find(path, key)
+
+    def _make_room(self, n_bytes: int, *, besides: Path) -> None:
+        others = [entry for entry in self.entries() if entry.path != besides]
+        used = sum(entry.n_bytes for entry in others)
+        while others and used + n_bytes > self.max_bytes:
+            oldest = others.pop()
+            oldest.path.unlink(missing_ok=True)
+            used -= oldest.n_bytes
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left: files half written, and locks that nobody holds."""
+        for partial in self._entries.glob(f".*{SUFFIX}.*.partial"):
+            name = partial.name.removeprefix(".").partition(SUFFIX)[0]
+            with one_at_a_time(_lock_of(self._entries / f"{name}{SUFFIX}"), waits=False) as is_left:
+                if is_left:
+                    partial.unlink(missing_ok=True)
+        for lock in self._entries.glob("*.lock"):
+            with one_at_a_time(lock, waits=False):
+                pass  # letting go removes it
+
+    def _complain(self, reason: str) -> None:
+        if not self._has_complained:
+            logger.warning("embeddings are kept in memory and shared with no other trial: %s", reason)
+            self._has_complained = True
+
+
+def default_cache() -> EmbeddingCache | None:
+    """The cache that the environment names: one and the same within a process; None where it is switched off.
+
+    Raises:
+        UsageError: a variable makes no sense.
+    """
+    named = os.environ.get(FOLDER_VARIABLE, "").strip()
+    if named.lower() == "off":
+        return None
+    try:
+        folder = Path(named).expanduser() if named else _users_caches() / "affectune"
+    except RuntimeError:  # a user without a home
+        if named:
+            raise UsageError(f"{FOLDER_VARIABLE} must be a folder, or off, got {named!r}") from None
+        return None
+    return _cache_at(folder.absolute(), max_bytes=_bound_bytes())
+
+
+@cache
+def _cache_at(folder: Path, *, max_bytes: int) -> EmbeddingCache:
+    return EmbeddingCache(folder, max_bytes=max_bytes)
+
+
+def _users_caches() -> Path:
+    """As the XDG base directory specification has it, which ignores relative paths."""
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return named if named.is_absolute() else Path.home() / ".cache"
+
+
+def _bound_bytes() -> int:
+    text = os.environ.get(BOUND_VARIABLE, "").strip() or str(DEFAULT_BOUND_GB)
+    try:
+        bound_gb = float(text)
+    except ValueError:
+        bound_gb = -1.0
+    if not 0 <= bound_gb < float("inf"):
+        raise UsageError(f"{BOUND_VARIABLE} must be a number of gigabytes from 0 up, got {text!r}")
+    return int(bound_gb * 1e9)
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_suffix(".lock")

@@ -1,0 +1,64 @@
+"""Which settings act on a head alone, and which stand in the way of training heads together."""
+
+from spaces.config import TrialConfig
+
+HEAD_SETTINGS = frozenset(
+    {
+        "data.normalise",
+        "data.sampler",
+        "data.sampler_power",
+        "data.subsample_ratio",
+        "loss.class_weight_exponent",
+        "loss.class_weight_form",
+        "loss.class_weights",
+        "loss.effective_beta",
+        "loss.gamma",
+        "loss.label_smoothing",
+        "loss.name",
+        "loss.reduction",
+        "loss.smoothing_by",
+        "lr_schedule.epoch_gamma",
+        "lr_schedule.final_ratio",
+        "lr_schedule.name",
+        "lr_schedule.warmup_ratio",
+        "model.backbone",
+        "model.drop_rate",
+        "model.head_width",
+        "model.image_px",
+        "model.mirror",
+        "model.start",
+        "model.weights",
+        "optimiser.grad_clip",
+        "optimiser.head_only_lr",
+        "optimiser.name",
+        "train.batch_size",
+        "train.head_epochs",
+        "train.head_views",
+        "train.seed",
+    }
+)
+"""Settings that change what a head learns while the backbone stands still; augmentation only with several views."""
+
+
+def why_not_packable(config: TrialConfig) -> str:
+    """The setting because of which a trial's head can't be trained beside others; empty where it can."""
+    if config.train.epochs:
+        return "train.epochs"
+    if config.blend.partner != "none":
+        return "blend.partner"
+    return why_stage_not_packable(config)
+
+
+def why_stage_not_packable(config: TrialConfig) -> str:
+    """The same for the head-only epochs of a trial that goes on with all its weights."""
+    reasons = {
+        "train.head_epochs": config.train.head_epochs == 0,
+        "train.head_batch_norm": config.train.head_batch_norm != "eval",
+        "model.encoder": config.model.encoder != "pooled",
+        "affect.heads": config.affect.heads != "none",
+        "hand.backbone": config.hand.backbone != "none",
+        "loss.landmark_weight": config.loss.landmark_weight > 0,
+        "loss.affinity_weight": config.loss.affinity_weight > 0,
+        "optimiser.sam_rho": config.optimiser.sam_rho > 0,
+    }
+    return next((name for name, stands in reasons.items() if stands), "")
