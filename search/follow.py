@@ -224,6 +224,7 @@ def _drive_packs(
             n_threads=work.resources.n_threads,
             keep_weights=keep_weights,
             weights_above=kept[0].best_macro_f1 or -1.0 if kept else -1.0,
+            keep_always=("t0000",),
             deadline_s=ends_s,
         ).to_dict()
 

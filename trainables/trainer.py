@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,13 +29,17 @@ from trainables.device import check_device
 from trainables.embeddings.cache import EmbeddingCache
 from trainables.embeddings.compute import embed_faces, predict_embedded, valid_embeddings
 from trainables.embeddings.encoder import FrozenEncoder
+from trainables.embeddings.faces import EmbeddedFaces
 from trainables.frozen_memory import KeptTwin
 from trainables.head_only import train_heads, train_heads_drifting
+from trainables.heads.engine import HEAD_EPOCHS_FROM, HeadTask, train_together
+from trainables.heads.settings import why_stage_not_packable
 from trainables.models.build import build_trial_network
 from trainables.models.freezing import set_training_mode
 from trainables.models.inputs import predict_outputs
 from trainables.models.partner import partner_logits
 from trainables.preparation import build_loss, build_memory, choose_items
+from trainables.randomness import seeded
 from trainables.scores import Scores, save_scores
 from trainables.scoring import ValidScorer
 from trainables.stepper import Stepper, arithmetic
@@ -48,9 +52,6 @@ FloatArray = npt.NDArray[np.float32]
 WEIGHTS_FILE = "weights.safetensors"
 HEAD_FILE = "head.safetensors"
 SCORES_FILE = "scores/valid.arrow"
-
-HEAD_EPOCHS_FROM = 1_000_000
-"""Head-only epochs draw other orders and augmentations than the full ones."""
 
 
 class Trainer:
@@ -205,13 +206,8 @@ class Trainer:
         self._head_state = state["head_state"]
         self.best = None if state["best"] is None else Best.from_tensors(state["best"])
 
-    @contextmanager
-    def _seeded(self, *, epoch: int) -> Iterator[None]:
-        """Random numbers of torch that depend on seed and epoch alone; the caller's own are left as they were."""
-        devices = [self._device] if self._device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(self.config.train.seed * 1000 + epoch)
-            yield
+    def _seeded(self, *, epoch: int) -> AbstractContextManager[None]:
+        return seeded(self.config.train.seed, epoch=epoch, device=self._device)
 
     def _batch_maker(self) -> MakeBatches:
         """What makes an epoch's batches; it does not hold the trainer, which would keep its own workers alive."""
@@ -258,12 +254,23 @@ class Trainer:
         encoder = FrozenEncoder(network, self.spec)
         rows = np.unique(self._items.rows)
         faces = embed_faces(encoder, self._table, rows=rows, config=self.config, cache=cache)
-        targets = split_targets(self._train, faces.rows, self._labels)
-        order = partial(self._head_order, faces.rows)
-        train_heads(network, faces, targets, order=order, loss=self._loss, config=self.config)
+        if why_stage_not_packable(self.config) == "":
+            self._train_head_of_a_pack(faces)
+        else:
+            targets = split_targets(self._train, faces.rows, self._labels)
+            order = partial(self._head_order, faces.rows)
+            train_heads(network, faces, targets, order=order, loss=self._loss, config=self.config)
         if cache is None or network.hand is not None:
             return predict_outputs(network, self._valid.images, self.spec)
         return predict_embedded(network, valid_embeddings(encoder, self._table, cache=cache))
+
+    def _train_head_of_a_pack(self, faces: EmbeddedFaces) -> None:
+        """A pack of one, so that a head learns the same alone and beside others."""
+        heads = self._stepper.network.heads
+        weights = self._loss.expression.weights.double().cpu().numpy()
+        task = HeadTask(self.config, self._items, weights, start=heads.state_dict())
+        (head,) = train_together(faces, self._train.expression, [task], device=self._device)
+        heads.load_state_dict(head.tensors)
 
     def _train_heads_drifting(self) -> dict[str, FloatArray]:
         """Head-only epochs on faces, since batch norm's statistics move; what the network then says of valid."""

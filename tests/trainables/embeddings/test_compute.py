@@ -35,6 +35,11 @@ def build(config: TrialConfig, table: FaceTable) -> tuple[ExpressionNetwork, Fro
     return network, FrozenEncoder(network, spec)
 
 
+def far_apart(left: Any, right: Any) -> bool:
+    """Whether embeddings differ by more than anything rounds."""
+    return bool(np.abs(left - right).mean() > 0.1 * np.abs(left).mean())
+
+
 def embed(
     config: TrialConfig, table: FaceTable, cache: EmbeddingCache | None, *, rows: Any = ROWS
 ) -> EmbeddedFaces:
@@ -54,7 +59,7 @@ def test_embeddings_are_what_the_encoder_says_of_each_face(
     images = torch.from_numpy(toy_table.split("train").images[ROWS])
     with torch.no_grad():
         expected = network.eval().encoder(to_inputs(images, frozen.spec))["embeddings"].numpy()
-    np.testing.assert_allclose(computed.views[0], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(computed.views[0], expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
     np.testing.assert_array_equal(kept.rows, np.arange(48))
     np.testing.assert_allclose(kept.views[0][ROWS], expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
     assert (kept.views[0].dtype, computed.views[0].dtype) == (np.float16, np.float32)
@@ -117,7 +122,7 @@ def test_views_after_the_first_are_altered_and_the_same_in_every_trial(
 
     plain, first, second = kept.views
     assert len(cache.entries()) == 3
-    assert not np.allclose(plain, first, atol=0.01) and not np.allclose(first, second, atol=0.01)
+    assert far_apart(plain, first) and far_apart(first, second)
     np.testing.assert_array_equal(elsewhere.views[1], first)
     for mapped, own in zip(kept.views, computed.views, strict=True):
         np.testing.assert_allclose(mapped[ROWS], own, rtol=1e-3, atol=1e-3 * np.abs(own).max())
@@ -161,7 +166,7 @@ def test_appearance_branch_sees_altered_faces_unmoved(
     np.testing.assert_allclose(faces.views[1][ROWS], expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("scale", [1e6, 1e-7], ids=["larger", "smaller"])
+@pytest.mark.parametrize("scale", [1e9, 1e-7], ids=["larger", "smaller"])
 def test_embeddings_beyond_float16_are_kept_in_float32(
     toy_table: FaceTable, make_config: MakeConfig, cache: EmbeddingCache, scale: float
 ) -> None:
@@ -176,7 +181,7 @@ def test_embeddings_beyond_float16_are_kept_in_float32(
         found = embed_faces(frozen, toy_table, rows=ROWS, config=config, cache=cache).views[0]
 
         assert found.dtype == np.float32
-        np.testing.assert_allclose(found[ROWS], expected, rtol=1e-4, atol=1e-5 * scale)
+        np.testing.assert_allclose(found[ROWS], expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
 def test_only_the_chosen_faces_are_computed_where_the_cache_keeps_nothing(
