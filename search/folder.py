@@ -180,7 +180,9 @@ class SearchFolder:
 
     def write_record(self, record: TrialRecord) -> None:
         """Replace a trial's trial.json."""
-        self._write_json(f"trials/{record.trial_id}/trial.json", asdict(record))
+        # A field a line: with json's own indentation, C's encoder would not be used, and this is written every epoch.
+        fields = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in vars(record).items())
+        write_text(self.path / "trials" / record.trial_id / "trial.json", f"{{\n{fields}\n}}\n")
 
     def read_records(self) -> list[TrialRecord]:
         """All trials, by number.

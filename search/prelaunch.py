@@ -12,6 +12,7 @@ from spaces.errors import DataError, SearchError
 from spaces.space import SearchSpace
 from trainables.data.needs import check_labels
 from trainables.data.table import FaceTable, open_table
+from trainables.embeddings.cache import default_cache
 from trainables.losses.class_weights import class_weights
 from trainables.models.backbones import check_size
 from trainables.models.partner import check_partner
@@ -26,7 +27,9 @@ def check_launch(space: SearchSpace, table: FaceTable) -> None:
         ModelError: a backbone, its size of images, a weights file or a partner does not fit; file and keys are named.
         ConfigError: a list of class weights has the wrong length, or a rule names a class that is not there.
         DataError: the table can't be trained on, or lacks a label that a setting needs.
+        UsageError: a variable that says how embeddings are kept makes no sense.
     """
+    default_cache()
     counts = table.info.class_counts
     for name in ("train", "valid"):
         if sum(counts[name]) == 0:

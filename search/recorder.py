@@ -51,6 +51,8 @@ class Recorder:
     ) -> None:
         self.records: dict[str, TrialRecord] = {record.trial_id: record for record in earlier}
         self._running: set[str] = set()
+        self._ends_written: set[str] = set()
+        self._weighty = [record for record in earlier if _may_lose_weights(record)]
         self._folder = folder
         self._tracker = tracker
         self._parent_key = parent_key
@@ -62,6 +64,7 @@ class Recorder:
         if record.trial_id in self._running:
             return
         self._running.add(record.trial_id)
+        self._ends_written.discard(record.trial_id)
         record.n_preempted += record.trial_id in self.records  # an earlier launch left it unfinished
         self.records[record.trial_id] = record
         self._folder.write_record(record)
@@ -84,6 +87,8 @@ class Recorder:
             return
         record.add_epoch(report)
         self._folder.write_record(record)  # the last epoch and the end in one: a kill must not part them
+        if record.end is not None:
+            self._ends_written.add(trial_id)
         if record.epochs > self._tracker.last_step(trial_id):  # else it ran this epoch before its worker was lost
             self._tracker.log_epoch(trial_id, epoch_metrics(record.history[-1]), step=record.epochs)
         self._screen.epoch(trial_id, report)
@@ -105,11 +110,12 @@ class Recorder:
         record = self.records[trial_id]
         record.end = end = record.end or end
         record.error = error or record.error
-        self._folder.write_record(record)
+        if trial_id not in self._ends_written or error:
+            self._folder.write_record(record)
         end_trial_run(self._tracker, record)
         if end != "preempted":
             (self._folder.trial_dir(trial_id) / CHECKPOINT_FILE).unlink(missing_ok=True)
-        self._drop_weights()
+        self._drop_weights(record)
         self._screen.trial_ended(trial_id, end, best_macro_f1=record.best_macro_f1, error=record.error)
 
     def close_open_trials(self) -> list[TrialRecord]:
@@ -122,11 +128,19 @@ class Recorder:
             self._folder.write_record(record)
         return [record for record in self.records.values() if record.end == "preempted"]
 
-    def _drop_weights(self) -> None:
-        ended = [record for record in self.records.values() if record.end is not None and record.number > 0]
-        for record in rank(ended)[self._keep_weights :]:
+    def _drop_weights(self, ended: TrialRecord) -> None:
+        """Weights of what is no longer among the best; `_weighty` are those that may have some."""
+        self._weighty += [ended] if _may_lose_weights(ended) and ended not in self._weighty else []
+        self._weighty = rank(self._weighty)
+        for record in self._weighty[self._keep_weights :]:
             for name in (WEIGHTS_FILE, HEAD_FILE):
                 (self._folder.trial_dir(record.trial_id) / name).unlink(missing_ok=True)
+        del self._weighty[self._keep_weights :]
+
+
+def _may_lose_weights(record: TrialRecord) -> bool:
+    """Whether a trial's weights stay only while it is among the best: it has ended, and is not the default."""
+    return record.end is not None and record.number > 0
 
 
 def rank(records: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -3,6 +3,7 @@
 import math
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,14 +22,23 @@ from spaces.space import SearchSpace
 MAX_DRAWS = 12
 """How often a config that was proposed before is drawn again, before it is repeated with another seed."""
 
+MOST_SEEN = 300
+"""TPE sees up to so many finished trials; beyond, it begins anew with five in six of them, the best and the latest: a
+draw takes as long in the ten thousandth trial as in the three hundredth."""
+KEPT_BEST = 25
+"""TPE takes at most as many for good ones, however many trials there are: they are always among those it sees."""
+
 Event = dict[str, Any]
+
+_SCORED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass
 class _Proposal:
     """What the sampler knows of one trial."""
 
-    study_trial: optuna.Trial
+    study_trial: optuna.Trial | None
+    """Of the study that TPE sees, while it runs."""
     values: dict[str, Value]
     key: frozenset[tuple[str, Value]]
     """All its settings, to know a repeat by."""
@@ -36,6 +46,17 @@ class _Proposal:
     """How many trials before had the same values; it trains with `train.seed` that much higher."""
     reported: dict[int, float] = field(default_factory=dict)
     end: TrialEnd | None = None
+    state: TrialState = TrialState.RUNNING
+    score: float | None = None
+    """Of a COMPLETE one."""
+
+    @property
+    def rank(self) -> tuple[bool, int, float]:
+        """Best first, as TPE splits trials: by score; then the stopped ones, by how far they came and their last."""
+        if self.score is not None:
+            return (False, 0, -self.score)
+        last = max(self.reported, default=0)
+        return (True, -last, -self.reported.get(last, -math.inf))
 
 
 class StudySampler:
@@ -43,49 +64,66 @@ class StudySampler:
 
     The first proposals are the space's default and its points; then TPE (Watanabe, arXiv 2304.11127: multivariate,
     with a group of parameters for each set that is active together). Every proposal depends only on the space, the
-    seed and the events before it, so that `replay` of the journal goes on as if nothing had happened.
+    seed and the events before it, so that `replay` of the journal goes on as if nothing had happened. In a long search
+    TPE sees the best and the latest trials alone: what it would make of older bad ones, it weighs down anyway.
 
     Args:
         space: what may vary.
         seed: of the proposals.
         n_startup: finished trials before TPE takes over from uniform draws; by the number of parameters if omitted.
+        most_seen: finished trials that TPE sees before it begins anew with the best and the latest.
     """
 
-    def __init__(self, space: SearchSpace, *, seed: int = 0, n_startup: int | None = None) -> None:
+    def __init__(
+        self, space: SearchSpace, *, seed: int = 0, n_startup: int | None = None, most_seen: int = MOST_SEEN
+    ) -> None:
         self.space = space
         self.seed = seed
         self.n_startup = n_startup if n_startup is not None else min(10, max(4, len(space.parameters)))
+        self._most_seen = most_seen
         self._study = _new_study()
+        self._n_seen = 0
         self._first = space.initial_points()
         self._proposals: dict[str, _Proposal] = {}
+        self._running: dict[str, _Proposal] = {}
+        self._n_with: Counter[frozenset[tuple[str, Value]]] = Counter()
         self._events: list[Event] = []
 
     @property
-    def events(self) -> tuple[Event, ...]:
-        """The journal: everything asked, reported and told, in order; each event is plain JSON."""
-        return tuple(self._events)
+    def events(self) -> Sequence[Event]:
+        """The journal, to read: everything asked, reported and told so far, in order; each event is plain JSON."""
+        return self._events
 
     @property
     def study(self) -> optuna.Study:
-        """Optuna's record, to read. A FAIL with the user attribute `draft` is a draw, not a trial."""
-        return self._study
+        """Optuna's record of all trials, made anew for whoever asks."""
+        study = _new_study()
+        for trial_id, proposal in self._proposals.items():
+            self._enter(study, trial_id, proposal)
+        return study
 
     @classmethod
     def replay(
-        cls, space: SearchSpace, seed: int, events: Iterable[Mapping[str, Any]], *, n_startup: int | None = None
+        cls,
+        space: SearchSpace,
+        seed: int,
+        events: Iterable[Mapping[str, Any]],
+        *,
+        n_startup: int | None = None,
+        most_seen: int = MOST_SEEN,
     ) -> "StudySampler":
         """The sampler that these events leave behind.
 
         Raises:
             SearchError: an event is of no known kind, or was made with another space.
         """
-        sampler = cls(space, seed=seed, n_startup=n_startup)
+        sampler = cls(space, seed=seed, n_startup=n_startup, most_seen=most_seen)
         for event in events:
             sampler._apply(event)
         return sampler
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _replayed, (self.space, self.seed, self.events, self.n_startup)
+        return _replayed, (self.space, self.seed, self._events, self.n_startup, self._most_seen)
 
     def ask(self, trial_id: str) -> dict[str, Value]:
         """Values of the space's active parameters for a new trial; the same again for a known one."""
@@ -112,13 +150,14 @@ class StudySampler:
 
     def running(self) -> list[str]:
         """Trials that were asked for and have not been told of, in order."""
-        return [trial_id for trial_id, proposal in self._proposals.items() if proposal.end is None]
+        return list(self._running)
 
     def report(self, trial_id: str, epoch: int, value: float) -> None:
         """Note a running trial's score after an epoch; a second word on the same epoch and a NaN are left out."""
         proposal = self._proposals.get(trial_id)
         if proposal is None or proposal.end is not None or epoch in proposal.reported or not math.isfinite(value):
             return
+        assert proposal.study_trial is not None
         proposal.reported[epoch] = float(value)
         proposal.study_trial.report(float(value), epoch)
         self._events.append({"event": "report", "trial_id": trial_id, "epoch": epoch, "value": float(value)})
@@ -143,11 +182,16 @@ class StudySampler:
             self.report(trial_id, epoch if epoch is not None else known, score)
         if end == "completed" and score is None:
             score = max(proposal.reported.values(), default=None)
-        state = _state_of(end, score)
-        final = score if state == TrialState.COMPLETE else None
-        self._study.tell(proposal.study_trial, final, state=state)
-        proposal.end = end
-        self._events.append({"event": "tell", "trial_id": trial_id, "end": end, "value": final})
+        proposal.end, proposal.state = end, _state_of(end, score)
+        proposal.score = score if proposal.state == TrialState.COMPLETE else None
+        assert proposal.study_trial is not None
+        self._study.tell(proposal.study_trial, proposal.score, state=proposal.state)
+        proposal.study_trial = None
+        del self._running[trial_id]
+        self._events.append({"event": "tell", "trial_id": trial_id, "end": end, "value": proposal.score})
+        self._n_seen += proposal.state != TrialState.FAIL
+        if self._n_seen > self._most_seen:
+            self._begin_anew()
 
     def importances(self) -> dict[str, float]:
         """Share of the scores' spread that each parameter explains, largest first; empty where too few trials ended.
@@ -161,7 +205,7 @@ class StudySampler:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-                found = optuna.importance.get_param_importances(self._study, evaluator=evaluator, params=always)
+                found = optuna.importance.get_param_importances(self.study, evaluator=evaluator, params=always)
         except (ValueError, RuntimeError, ZeroDivisionError):
             return {}
         return {name: float(share) for name, share in found.items() if math.isfinite(share)}
@@ -176,7 +220,7 @@ class StudySampler:
         for draw in range(MAX_DRAWS):
             values = self._draw(n_asked, draw)
             if self._is_usable(values):
-                if not self._n_before(values):
+                if not self._n_with[self._key(values)]:
                     return values
                 repeats.append(values)
         if not repeats:
@@ -195,16 +239,46 @@ class StudySampler:
 
     def _accept(self, trial_id: str, values: Mapping[str, Value]) -> None:
         """Enter a trial with these values into the study."""
-        # Not TPE: what it would have drawn here, it would later take for the values of this trial.
-        self._study.sampler = optuna.samplers.RandomSampler(seed=self.seed)
-        self._study.enqueue_trial(_study_params(self.space, values))
-        study_trial = self._study.ask()
-        study_trial.set_user_attr("trial_id", trial_id)
-        exact = self._suggested(study_trial)
-        offset = self._n_before(exact)
-        self._proposals[trial_id] = _Proposal(study_trial, exact, self._key(exact), seed_offset=offset)
+        study_trial, exact = self._new_trial(self._study, trial_id, values)
+        key = self._key(exact)
+        offset = self._n_with[key]
+        self._n_with[key] += 1
+        self._proposals[trial_id] = self._running[trial_id] = _Proposal(study_trial, exact, key, seed_offset=offset)
         told = {name: list(value) if isinstance(value, tuple) else value for name, value in exact.items()}
         self._events.append({"event": "ask", "trial_id": trial_id, "values": told, "seed_offset": offset})
+
+    def _new_trial(
+        self, study: optuna.Study, trial_id: str, values: Mapping[str, Value]
+    ) -> tuple[optuna.Trial, dict[str, Value]]:
+        """A running trial of a study, and its values as the study has them."""
+        # Not TPE: what it would have drawn here, it would later take for the values of this trial.
+        study.sampler = optuna.samplers.RandomSampler(seed=self.seed)
+        study.enqueue_trial(_study_params(self.space, values))
+        study_trial = study.ask()
+        study_trial.set_user_attr("trial_id", trial_id)
+        return study_trial, self._suggested(study_trial)
+
+    def _enter(self, study: optuna.Study, trial_id: str, proposal: _Proposal) -> optuna.Trial:
+        """A trial as it stands, entered into another study."""
+        study_trial, _ = self._new_trial(study, trial_id, proposal.values)
+        for epoch, value in proposal.reported.items():
+            study_trial.report(value, epoch)
+        if proposal.end is not None:
+            study.tell(study_trial, proposal.score, state=proposal.state)
+        return study_trial
+
+    def _begin_anew(self) -> None:
+        """A study of the best and the latest trials, in their order, and those that run."""
+        scored = [(trial_id, p) for trial_id, p in self._proposals.items() if p.state in _SCORED]
+        best = sorted(scored, key=lambda one: one[1].rank)[:KEPT_BEST]
+        kept = {trial_id for trial_id, _ in best} | set(self._running)
+        latest = [trial_id for trial_id, _ in reversed(scored) if trial_id not in kept]
+        kept |= set(latest[: max(0, 5 * self._most_seen // 6 - len(best))])
+        before, self._study = self._study.get_trials(deepcopy=False, states=_SCORED), _new_study()
+        self._study.add_trials(trial for trial in before if trial.user_attrs.get("trial_id") in kept)
+        for trial_id, proposal in self._running.items():
+            proposal.study_trial = self._enter(self._study, trial_id, proposal)
+        self._n_seen = len(kept) - len(self._running)
 
     def _suggested(self, study_trial: optuna.Trial) -> dict[str, Value]:
         values: dict[str, Value] = {}
@@ -215,10 +289,6 @@ class StudySampler:
 
     def _key(self, values: Mapping[str, Value]) -> frozenset[tuple[str, Value]]:
         return frozenset(self.space.to_settings(values).items())
-
-    def _n_before(self, values: Mapping[str, Value]) -> int:
-        key = self._key(values)
-        return sum(proposal.key == key for proposal in self._proposals.values())
 
     def _is_usable(self, values: Mapping[str, Value]) -> bool:
         try:
@@ -244,8 +314,8 @@ class StudySampler:
                 raise SearchError(f"event of a search's journal must be ask, report or tell, got {dict(event)!r}")
 
 
-def _replayed(space: SearchSpace, seed: int, events: Sequence[Event], n_startup: int) -> StudySampler:
-    return StudySampler.replay(space, seed, events, n_startup=n_startup)
+def _replayed(space: SearchSpace, seed: int, events: Sequence[Event], n_startup: int, most_seen: int) -> StudySampler:
+    return StudySampler.replay(space, seed, events, n_startup=n_startup, most_seen=most_seen)
 
 
 def _new_study() -> optuna.Study:

@@ -33,6 +33,9 @@ RUN_STATUS: dict[RunEnd, str] = {
 CHUNK_LINES = 500
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 PROBE_S = 3.0
+REST_SHARE, LONGEST_REST_S = 4.0, 5.0
+"""After a request the sender rests so many times as long as that took: what comes meanwhile goes together, and the
+search's own loop has the processor."""
 
 _log = logging.getLogger("affectune.tracking")
 
@@ -69,6 +72,7 @@ class Tracker:
         self._last_step: dict[str, int] = keys.last_steps
         self._wake = threading.Condition()
         self._closing = self._poked = False
+        self._n_flushing = 0
         self._failures = 0
         self._trouble: str | None = None
         self._journal_broken = False
@@ -169,11 +173,13 @@ class Tracker:
         deadline = time.monotonic() + timeout_s
         with self._wake:
             failures, self._poked = self._failures, True
+            self._n_flushing += 1
             self._wake.notify_all()
             self._wake.wait_for(
                 lambda: self._journal.n_waiting <= 0 or self._failures > failures or not self._thread.is_alive(),
                 timeout=max(0.0, deadline - time.monotonic()),
             )
+            self._n_flushing -= 1
         return self._journal.n_waiting
 
     def close(self, timeout_s: float = 10.0) -> int:
@@ -225,7 +231,9 @@ class Tracker:
                 if writer is None or self._failures:
                     check_server(self._uri, timeout_s=PROBE_S)
                 writer = writer or RunWriter(self._uri, self._journal, artifact_root=self._artifact_root)
+                started_s = time.monotonic()
                 self._send_chunk(writer)
+                self._rest(time.monotonic() - started_s)
             except Exception as error:
                 self._note_failure(error)
                 self._sleep(min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(self._failures - 1, 10)))
@@ -250,6 +258,14 @@ class Tracker:
             self._wake.notify_all()
         if first and not self._closing:
             self._say(f"{text}; the search goes on, records wait in {self._journal.folder}")
+
+    def _rest(self, sent_s: float) -> None:
+        """After sending, unless somebody waits for it, or enough waits already."""
+        with self._wake:
+            self._wake.wait_for(
+                lambda: self._closing or self._n_flushing > 0 or self._journal.n_waiting >= CHUNK_LINES,
+                timeout=min(LONGEST_REST_S, REST_SHARE * sent_s),
+            )
 
     def _sleep(self, seconds: float | None) -> None:
         """Until `seconds` are over or flush asks for another try; without a number, until there is something to do."""

@@ -67,17 +67,21 @@ class RunWriter:
         self._perhaps_created = False
 
     def _apply_to_run(self, key: str, operations: Sequence[Operation]) -> None:
-        run_id: str | None = None
-        with self._refusals(operations):
-            run_id = self._run_of(key, operations)
+        run_id = self._journal.progress.runs.get(key)
+        is_new = False
+        if run_id is None:
+            with self._refusals(operations):
+                run_id, is_new = self._open_run(key, operations)
         if run_id is None:
             self._reject(operations, "no run was opened under this key")
             return
-        for write in (self._write_params, self._write_tags, self._write_metrics, self._write_artifacts):
+        if not self._write_at_once(run_id, operations, is_new=is_new):
+            for write in (self._write_params, self._write_tags, self._write_metrics):
+                with self._refusals(operations):
+                    write(run_id, operations)
+        for write in (self._write_artifacts, self._write_status):
             with self._refusals(operations):
                 write(run_id, operations)
-        with self._refusals(operations):
-            self._write_status(run_id, operations)
 
     @contextmanager
     def _refusals(self, operations: Sequence[Operation]) -> Iterator[None]:
@@ -89,16 +93,15 @@ class RunWriter:
                 raise
             self._reject(operations, str(error))
 
-    def _run_of(self, key: str, operations: Sequence[Operation]) -> str | None:
-        run_id = self._journal.progress.runs.get(key)
-        if run_id is not None:
-            return run_id
+    def _open_run(self, key: str, operations: Sequence[Operation]) -> tuple[str | None, bool]:
+        """The run of a key that has none yet, and whether it is new; none where nothing opens it."""
         start = next((operation for operation in operations if operation["op"] == "start"), None)
         if start is None:
-            return None
-        run_id = (self._find_run(key) if self._perhaps_created else None) or self._create_run(start)
+            return None, False
+        found = self._find_run(key) if self._perhaps_created else None
+        run_id = found or self._create_run(start)
         self._journal.progress.set_run(key, run_id)
-        return run_id
+        return run_id, found is None
 
     def _create_run(self, start: Operation) -> str:
         run = self._client.create_run(
@@ -141,35 +144,48 @@ class RunWriter:
             self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
-    def _write_params(self, run_id: str, operations: Sequence[Operation]) -> None:
-        from mlflow.entities import Param
+    def _write_at_once(self, run_id: str, operations: Sequence[Operation], *, is_new: bool) -> bool:
+        """All of a run's parameters, tags and metrics in one request, which costs a third of three.
 
-        params: dict[str, str] = {}
-        for operation in operations:
-            params |= operation.get("params", {})
-        for some in batches([Param(*item) for item in params.items()], MAX_TEXTS_PER_BATCH):
+        Returns:
+            whether it was done; not where there is too much for one request, or something in it is refused.
+        """
+        params, points = _params_of(operations), _metrics_of(operations)
+        told = [o for o in operations if not (is_new and o["op"] == "start" and not o.get("again"))]
+        tags = self._tags_of(told)  # the run was created with those of its start
+        if not (params or tags or points):
+            return True
+        if max(len(params), len(tags)) > MAX_TEXTS_PER_BATCH:
+            return False
+        if len(params) + len(tags) + len(points) > MAX_METRICS_PER_BATCH:
+            return False
+        try:
+            self._client.log_batch(run_id, metrics=points, params=params, tags=tags, synchronous=True)
+        except Exception as error:
+            if getattr(error, "error_code", None) not in _REFUSALS:
+                raise
+            return False
+        return True
+
+    def _write_params(self, run_id: str, operations: Sequence[Operation]) -> None:
+        for some in batches(_params_of(operations), MAX_TEXTS_PER_BATCH):
             self._client.log_batch(run_id, params=some, synchronous=True)
 
     def _write_tags(self, run_id: str, operations: Sequence[Operation]) -> None:
+        for some in batches(self._tags_of(operations), MAX_TEXTS_PER_BATCH):
+            self._client.log_batch(run_id, tags=some, synchronous=True)
+
+    def _write_metrics(self, run_id: str, operations: Sequence[Operation]) -> None:
+        for some in batches(_metrics_of(operations), MAX_METRICS_PER_BATCH):
+            self._client.log_batch(run_id, metrics=some, synchronous=True)
+
+    def _tags_of(self, operations: Sequence[Operation]) -> list[Any]:
         from mlflow.entities import RunTag
 
         tags: dict[str, str] = {}
         for operation in operations:
             tags |= self._start_tags(operation) if operation["op"] == "start" else operation.get("tags", {})
-        for some in batches([RunTag(*item) for item in tags.items()], MAX_TEXTS_PER_BATCH):
-            self._client.log_batch(run_id, tags=some, synchronous=True)
-
-    def _write_metrics(self, run_id: str, operations: Sequence[Operation]) -> None:
-        from mlflow.entities import Metric
-
-        points = [
-            Metric(name, value, operation["t"], operation["step"])
-            for operation in operations
-            if operation["op"] == "metrics"
-            for name, value in operation["values"].items()
-        ]
-        for some in batches(points, MAX_METRICS_PER_BATCH):
-            self._client.log_batch(run_id, metrics=some, synchronous=True)
+        return [RunTag(*item) for item in tags.items()]
 
     def _write_artifacts(self, run_id: str, operations: Sequence[Operation]) -> None:
         for operation in operations:
@@ -200,6 +216,26 @@ class RunWriter:
     def _reject(self, operations: Sequence[Operation], reason: str) -> None:
         for operation in operations:
             self._journal.reject(operation, reason)
+
+
+def _params_of(operations: Sequence[Operation]) -> list[Any]:
+    from mlflow.entities import Param
+
+    params: dict[str, str] = {}
+    for operation in operations:
+        params |= operation.get("params", {})
+    return [Param(*item) for item in params.items()]
+
+
+def _metrics_of(operations: Sequence[Operation]) -> list[Any]:
+    from mlflow.entities import Metric
+
+    return [
+        Metric(name, value, operation["t"], operation["step"])
+        for operation in operations
+        if operation["op"] == "metrics"
+        for name, value in operation["values"].items()
+    ]
 
 
 def _is_sqlite(uri: str) -> bool:

@@ -10,6 +10,14 @@ import torch
 
 T = TypeVar("T")
 
+CONTEXT_BYTES = 600 * 2**20
+"""What a process takes on a GPU beside its tensors: CUDA's context and the kernels that are loaded. A generous guess."""
+
+LEFTOVER_BYTES = 64 * 2**20
+"""Small enough that the next trial does not miss it, large enough for what PyTorch itself keeps."""
+
+SMALLEST_FRACTION = 0.01
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
 
@@ -32,8 +40,35 @@ def is_out_of_memory(error: BaseException) -> bool:
 def free_memory() -> None:
     """Give back what nobody uses any more. An error that is still held keeps the memory of all its frames."""
     gc.collect()
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if _has_gpu_open():
+        torch._C._cuda_clearCublasWorkspaces()  # else each stream that was ever used keeps one
         torch.cuda.empty_cache()
+
+
+def is_gpu_free(allocated_bytes: Callable[[], int] | None = None) -> bool:
+    """Whether this process holds next to nothing on a GPU, once what nobody uses is given back.
+
+    Args:
+        allocated_bytes: reads how much is held; PyTorch's own count when omitted, 0 where there is no GPU.
+    """
+    free_memory()
+    return (allocated_bytes or _allocated_bytes)() <= LEFTOVER_BYTES
+
+
+def cap_gpu_memory(share: float, device: torch.device) -> None:
+    """Hold this process to its share of a GPU's memory: beyond it, PyTorch says that memory is used up."""
+    card_bytes = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.set_per_process_memory_fraction(capped_fraction(share, card_bytes=card_bytes), device)
+
+
+def capped_fraction(share: float, *, card_bytes: int) -> float:
+    """The part of a card's memory that tensors may take where a process has this share of the card.
+
+    The process's context, which PyTorch does not count, has to fit into the share too.
+    """
+    if share >= 1.0:
+        return 1.0
+    return max(share - CONTEXT_BYTES / card_bytes, SMALLEST_FRACTION)
 
 
 def keep_pages() -> None:
@@ -78,3 +113,11 @@ def in_pieces(compute: Callable[[slice], T], n: int, *, size: int) -> list[T]:
             continue
         free_memory()  # the error is gone by now, and with it what its frames held
     return done
+
+
+def _allocated_bytes() -> int:
+    return torch.cuda.memory_allocated() if _has_gpu_open() else 0
+
+
+def _has_gpu_open() -> bool:
+    return torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call,no-any-return]

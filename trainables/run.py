@@ -13,8 +13,9 @@ import torch
 from spaces.config import TrialConfig
 from spaces.errors import AffectuneError
 from trainables.data.table import open_table
+from trainables.device import check_device
 from trainables.embeddings.cache import default_cache
-from trainables.memory import free_memory, keep_pages
+from trainables.memory import cap_gpu_memory, free_memory, keep_pages
 from trainables.outputs import new_file
 from trainables.trainer import EpochReport, Trainer
 
@@ -35,6 +36,7 @@ class TrialOrder:
         n_threads: of the processor.
         n_workers: processes that prepare batches.
         deadline_s: Unix time by which the trial must have ended; None for no deadline.
+        gpu_share: of a GPU, where trials share one; more of its memory the trial can't take.
         checkpoint_s: seconds between checkpoints, so that a lost worker costs no more than this and an epoch.
     """
 
@@ -46,6 +48,7 @@ class TrialOrder:
     n_threads: int = 1
     n_workers: int = 0
     deadline_s: float | None = None
+    gpu_share: float = 1.0
     checkpoint_s: float = 20.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,9 +70,7 @@ class TrialRun:
         self._error: EpochReport | None = None
         self._saved_epoch = -1
         self._saved_s = time.monotonic()
-        torch.set_num_threads(order.n_threads)
-        _keep_opencv_single()
-        keep_pages()
+        prepare_worker(order.n_threads)
         try:
             self._trainer = self._build()
         except Exception as error:
@@ -100,6 +101,9 @@ class TrialRun:
     def _build(self) -> Trainer:
         order = self._order
         self._folder.mkdir(parents=True, exist_ok=True)
+        device = check_device(order.device)
+        if device.type == "cuda":
+            cap_gpu_memory(order.gpu_share, device)
         trainer = Trainer(
             TrialConfig.from_flat(order.settings),
             open_table(Path(order.table)),
@@ -125,20 +129,40 @@ class TrialRun:
             self._saved_s = time.monotonic()
 
     def _failure(self, error: Exception) -> EpochReport:
-        text = str(error) if isinstance(error, AffectuneError) else f"{type(error).__name__}: {error}"
         best = self._trainer.best if self._trainer else None
-        with suppress(OSError):  # the disk may be what failed; the sentence still reaches the driver
-            (self._folder / ERROR_FILE).write_text(traceback.format_exc(), encoding="utf-8")
-        best_f1 = best.macro_f1 if best else 0.0
-        return {
-            "epoch": self._trainer.epoch if self._trainer else 0,
-            "valid/macro_f1": best_f1,
-            "best/macro_f1": best_f1,
-            "best/epoch": best.epoch if best else 0,
-            "time/epoch_s": 0.0,
-            "end": "failed",
-            "error": text.splitlines()[0] if text else type(error).__name__,
-        }
+        return failure_report(
+            error,
+            self._folder,
+            epoch=self._trainer.epoch if self._trainer else 0,
+            best_f1=best.macro_f1 if best else 0.0,
+            best_epoch=best.epoch if best else 0,
+        )
+
+
+def prepare_worker(n_threads: int) -> None:
+    """Settle this process for trials that use so many threads."""
+    torch.set_num_threads(n_threads)
+    keep_pages()
+    _keep_opencv_single()
+
+
+def failure_report(
+    error: Exception, folder: Path, *, epoch: int = 0, best_f1: float = 0.0, best_epoch: int = 0
+) -> EpochReport:
+    """The last report of a trial that an error ended; the whole of the error is written into the trial's folder."""
+    text = str(error) if isinstance(error, AffectuneError) else f"{type(error).__name__}: {error}"
+    with suppress(OSError):  # the disk may be what failed; the sentence still reaches the driver
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ERROR_FILE).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return {
+        "epoch": epoch,
+        "valid/macro_f1": best_f1,
+        "best/macro_f1": best_f1,
+        "best/epoch": best_epoch,
+        "time/epoch_s": 0.0,
+        "end": "failed",
+        "error": text.splitlines()[0] if text else type(error).__name__,
+    }
 
 
 def _keep_opencv_single() -> None:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from spaces.errors import DataError
+from trainables.data.table import Split
 from trainables.outputs import new_file
 
 
@@ -35,6 +36,31 @@ class Scores:
     def probs(self) -> npt.NDArray[np.float64]:
         """Softmax of the logits, [samples, classes]."""
         return softmax(self.logits)
+
+
+def split_scores(
+    split: Split,
+    classes: tuple[str, ...],
+    logits: npt.NDArray[np.float32],
+    *,
+    extras: dict[str, npt.NDArray[np.float32]],
+) -> Scores:
+    """Scores of all faces of a split.
+
+    Args:
+        split: of a face table.
+        classes: of the table.
+        logits: [samples, classes].
+        extras: as of `Scores`.
+    """
+    return Scores(
+        sample_ids=tuple(split.sample_ids),
+        subjects=tuple(split.subjects),
+        labels=split.expression,
+        logits=logits,
+        classes=classes,
+        extras=extras,
+    )
 
 
 EXTRA = "extra/"

@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 
 from spaces.config import TrialConfig
-from spaces.errors import DataError
 from trainables.best import Best
 from trainables.budget import StepBudget
 from trainables.checkpoint import NetworkSpec, save_network, state_on_cpu
@@ -23,7 +22,6 @@ from trainables.data.augment import Augmenter
 from trainables.data.batches import Batch, EpochBatches, split_targets
 from trainables.data.loader import BatchLoader, MakeBatches
 from trainables.data.needs import check_labels, needed_labels
-from trainables.data.sampling import epoch_order
 from trainables.data.table import FaceTable
 from trainables.device import check_device
 from trainables.embeddings.cache import EmbeddingCache
@@ -32,7 +30,8 @@ from trainables.embeddings.encoder import FrozenEncoder
 from trainables.embeddings.faces import EmbeddedFaces
 from trainables.frozen_memory import KeptTwin
 from trainables.head_only import train_heads, train_heads_drifting
-from trainables.heads.engine import HEAD_EPOCHS_FROM, HeadTask, train_together
+from trainables.heads.blocks import HEAD_EPOCHS_FROM, head_order
+from trainables.heads.engine import HeadTask, train_together
 from trainables.heads.settings import why_stage_not_packable
 from trainables.models.build import build_trial_network
 from trainables.models.freezing import set_training_mode
@@ -40,7 +39,7 @@ from trainables.models.inputs import predict_outputs
 from trainables.models.partner import partner_logits
 from trainables.preparation import build_loss, build_memory, choose_items
 from trainables.randomness import seeded
-from trainables.scores import Scores, save_scores
+from trainables.scores import Scores, save_scores, split_scores
 from trainables.scoring import ValidScorer
 from trainables.stepper import Stepper, arithmetic
 
@@ -88,8 +87,6 @@ class Trainer:
         self.best: Best | None = None
         self._device = check_device(device)
         self._train, self._valid = table.split("train"), table.split("valid")
-        if not (self._valid.expression >= 0).any():
-            raise DataError(f"valid split must have labelled faces, got 0 of {len(self._valid)}: {table.path}")
         check_labels(config, table)
         self._labels = tuple(needed_labels(config))
         self._items = choose_items(self._train, config)
@@ -162,14 +159,7 @@ class Trainer:
     def scores(self) -> Scores:
         """The best epoch's scores on the valid split, the partner blended in."""
         assert self.best is not None, "there are scores after the first epoch"
-        return Scores(
-            sample_ids=tuple(self._valid.sample_ids),
-            subjects=tuple(self._valid.subjects),
-            labels=self._valid.expression,
-            logits=self.best.logits,
-            classes=self.classes,
-            extras=self.best.extras,
-        )
+        return split_scores(self._valid, self.classes, self.best.logits, extras=self.best.extras)
 
     def save_outputs(self, folder: Path) -> None:
         """Write the best epoch's scores and weights, and the head-only network where it is the partner."""
@@ -240,7 +230,7 @@ class Trainer:
             self._scorer.partner = outputs["logits"]
         if self.config.train.epochs:  # the hand module has not been trained yet, and has no say
             outputs.pop("hand", None)
-        scored = self._score(outputs, epoch=0)
+        scored = {} if self._diverged else self._score(outputs, epoch=0)
         if self._diverged:
             return {}
         report = {"head/macro_f1": scored["valid/macro_f1"]}
@@ -271,6 +261,7 @@ class Trainer:
         task = HeadTask(self.config, self._items, weights, start=heads.state_dict())
         (head,) = train_together(faces, self._train.expression, [task], device=self._device)
         heads.load_state_dict(head.tensors)
+        self._diverged = head.diverged
 
     def _train_heads_drifting(self) -> dict[str, FloatArray]:
         """Head-only epochs on faces, since batch norm's statistics move; what the network then says of valid."""
@@ -285,12 +276,7 @@ class Trainer:
 
     def _head_order(self, rows: npt.NDArray[np.int64], epoch: int) -> npt.NDArray[np.int64]:
         """Places among the rows that a head-only epoch takes, as often as the sampler has it."""
-        data, seed = self.config.data, self.config.train.seed
-        chosen = epoch_order(
-            self._items, self._train.expression, sampler=data.sampler, power=data.sampler_power, seed=seed,
-            epoch=HEAD_EPOCHS_FROM + epoch,
-        )  # fmt: skip
-        return np.searchsorted(rows, self._items.rows[chosen])
+        return head_order(self._items, self._train.expression, self.config, rows=rows, epoch=epoch)
 
     def _run_full_epoch(self) -> EpochReport:
         losses = {"train/loss": math.nan} if self._diverged else self._train_pass()

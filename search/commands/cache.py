@@ -31,7 +31,7 @@ def register(subparsers: Any) -> None:
     show.set_defaults(run=run_show)
     empty = commands.add_parser("empty", help="remove them; trials that use them now go on")
     empty.add_argument(
-        "--older-than", metavar="DAYS", type=not_negative, default=0.0, help="only what was not used for so many days"
+        "--older-than", metavar="DAYS", type=not_negative, help="only what was not used for so many days"
     )
     empty.add_argument("--json", action="store_true", help="print one JSON document")
     empty.set_defaults(run=run_empty)
@@ -63,7 +63,8 @@ def run_empty(args: argparse.Namespace) -> int:
     from trainables.embeddings.cache import default_cache
 
     cache = default_cache()
-    removed = [] if cache is None else cache.empty(unused_s=args.older_than * DAY_S)
+    unused_s = None if args.older_than is None else args.older_than * DAY_S
+    removed = [] if cache is None else cache.empty(unused_s=unused_s)
     n_bytes = sum(entry.n_bytes for entry in removed)
     if args.json:
         print(json.dumps({"removed": len(removed), "bytes": n_bytes}))

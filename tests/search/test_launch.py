@@ -10,8 +10,8 @@ import pytest
 
 from search.cluster import Resources
 from search.folder import SearchFolder, TrialRecord
-from search.interrupts import _as_interrupt, gentle_signals
 from search.follow import SearchOutcome, _why_nothing
+from search.interrupts import _as_interrupt, gentle_signals
 from search.launch import run_search
 from search.plan import SearchPlan
 from spaces.config import TrialConfig

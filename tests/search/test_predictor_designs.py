@@ -23,6 +23,7 @@ EIGHT = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surpris
 
 DESIGNS = {
     "plain": Design(),
+    "deep-head": Design(head_width=32),
     "dan": Design(encoder="dan", attention_heads=2, attention_width=32),
     "deviation": Design(encoder="deviation"),
     "two-branch": Design(
@@ -59,8 +60,9 @@ def _tell_faces_apart(network: ExpressionNetwork) -> None:
         inputs = torch.from_numpy(draw_faces()).permute(0, 3, 1, 2) / 64 - 2
         spread = network.eval().outputs(inputs.expand(-1, 3, -1, -1))
         layers = [network.heads.linear] if network.heads.separate is None else [network.heads.separate.expression]
+        below = network.heads.hidden(spread["embeddings"])
         for layer in layers:
-            embeddings = spread["embeddings"][:, : layer.in_features]
+            embeddings = below[:, : layer.in_features]
             weight = torch.randn(layer.out_features, embeddings.shape[1]) / (embeddings.std(0) + 1e-9)
             weight /= embeddings.shape[1] ** 0.5
             layer.weight[:, : embeddings.shape[1]] = weight

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from search.prelaunch import check_launch, iter_representatives
-from spaces.errors import ConfigError, ModelError
+from spaces.errors import ConfigError, ModelError, UsageError
 from spaces.loading import parse_space
 from spaces.space import SearchSpace
 from trainables.data.table import FaceTable
@@ -38,6 +38,15 @@ def test_launch_is_refused_when_a_backbone_does_not_take_images_of_the_size(face
     with pytest.raises(ModelError, match=r"model\.image_px must be 160 for backbone 'test_vit', got 40"):
         check_launch(space, face_table)
     check_launch(space.fix({"model.image_px": 160}), face_table)
+
+
+def test_launch_is_refused_when_the_bound_of_the_embeddings_cache_is_no_size(
+    face_table: FaceTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AFFECTUNE_CACHE_GB", "twenty")
+
+    with pytest.raises(UsageError, match="AFFECTUNE_CACHE_GB must be a number of gigabytes from 0 up, got 'twenty'"):
+        check_launch(space_of(""), face_table)
 
 
 def test_launch_is_refused_when_a_weights_file_is_missing(face_table: FaceTable, tmp_path: Path) -> None:

@@ -17,6 +17,11 @@ CASES: list[tuple[dict[str, Any], str]] = [
         "train.epochs and train.head_epochs must not both be 0",
     ),
     (
+        {"train.head_views": 4, "train.head_batch_norm": "train"},
+        "train.head_views must be 1 where train.head_batch_norm is 'train', which alters faces anew in every epoch, "
+        "got 4",
+    ),
+    (
         {"blend.partner": "head"},
         "train.head_epochs must be above 0 where blend.partner is 'head', got 0",
     ),

@@ -38,10 +38,13 @@ def check_labels(config: TrialConfig, table: FaceTable) -> None:
     """See that a table has what a config needs, before anything is trained.
 
     Raises:
-        DataError: a label that a setting needs is known on no training face, or landmarks lie outside the image.
+        DataError: no valid face has an expression, a label that a setting needs is known on no training face, or
+            landmarks lie outside the image.
         ConfigError: the hand rule names a class that the table does not have.
     """
-    split = table.split("train")
+    split, valid = table.split("train"), table.split("valid")
+    if not (valid.expression >= 0).any():
+        raise DataError(f"valid split must have labelled faces, got 0 of {len(valid)}: {table.path}")
     for target, reason in needed_labels(config).items():
         for column in COLUMNS_OF[target]:
             _check_known(split, column, reason=reason, table=table)

@@ -1,6 +1,7 @@
 """Embeddings on disk, shared by all processes of a machine: computed by one, mapped by the others, bounded in size."""
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -60,12 +61,12 @@ class EmbeddingCache:
         self.max_bytes = max_bytes
         self._entries = folder / "embeddings"
         self._checked: set[tuple[str, int, int, int]] = set()
+        self._can_write = True
         self._has_complained = False
 
     def serves(self, key: EmbeddingKey) -> bool:
-        """Whether the embeddings of a key are there, or could be kept as far as is known."""
-        could_keep = key.n_bytes + _LARGEST_HEADER_BYTES <= self.max_bytes and not self._has_complained
-        return could_keep or self._path(key).exists()
+        """Whether the embeddings of a key are there, or could be kept as far as this process knows."""
+        return os.path.exists(self._path(key)) or (self._can_write and self._fits(key.n_bytes))
 
     def fetch(self, key: EmbeddingKey, compute: Callable[[], View]) -> View:
         """The embeddings of a key, mapped read-only; computed where no process of this machine has done so yet.
@@ -83,36 +84,31 @@ class EmbeddingCache:
         found = self._find(path, key)
         if found is not None:
             return found
+        if not self._can_write:
+            return _read_only(compute())
         with suppress(OSError):
             self._entries.mkdir(parents=True, exist_ok=True)
         with one_at_a_time(_lock_of(path)) as is_ours:
-            found = self._find(path, key) if is_ours else None
-            if found is not None:
-                return found
-            computed = compute()
-            if is_ours:
-                found = self._keep(path, key, computed)
-            else:
-                self._complain(f"{self._entries} can't be written to, or its file system has no locks")
-        if found is None:
-            computed.flags.writeable = False
-            return computed
-        return found
+            if not is_ours:
+                self._give_up(f"{self._entries} can't be written to, or its file system has no locks")
+                return _read_only(compute())
+            found = self._find(path, key)
+            return self._compute(path, key, compute) if found is None else found
 
     def entries(self) -> list[Entry]:
         """All of them, the one that was used last first."""
         found = []
         for path in self._entries.glob(f"*{SUFFIX}"):
-            with suppress(FileNotFoundError):  # another process makes room
+            with suppress(OSError):  # another process makes room
                 stat = path.stat()
                 found.append(Entry(path, stat.st_size, stat.st_mtime))
         return sorted(found, key=lambda entry: entry.used_s, reverse=True)
 
-    def empty(self, *, unused_s: float = 0.0) -> list[Entry]:
+    def empty(self, *, unused_s: float | None = None) -> list[Entry]:
         """Remove entries, and what killed processes left; trials that have mapped one keep it until they end.
 
         Args:
-            unused_s: only those that were not used for so many seconds.
+            unused_s: only those that were not used for so many seconds; all when omitted.
 
         Returns:
             Those that were removed.
@@ -120,7 +116,7 @@ class EmbeddingCache:
         Raises:
             PermissionError: the folder may not be written to.
         """
-        before_s = time.time() - unused_s
+        before_s = math.inf if unused_s is None else time.time() - unused_s
         removed = [entry for entry in self.entries() if entry.used_s <= before_s]
         for entry in removed:
             entry.path.unlink(missing_ok=True)
@@ -146,24 +142,23 @@ class EmbeddingCache:
             os.utime(path)
         return found
 
-    def _keep(self, path: Path, key: EmbeddingKey, embeddings: View) -> View | None:
-        """Write and map an entry, its lock being held; None where there is no room for it."""
-        n_bytes = embeddings.nbytes + _LARGEST_HEADER_BYTES
-        if n_bytes > self.max_bytes:
-            self._complain(f"{n_bytes:,} bytes are more than {BOUND_VARIABLE} allows ({self.max_bytes:,})")
-            return None
+    def _compute(self, path: Path, key: EmbeddingKey, compute: Callable[[], View]) -> View:
+        """Compute, write and map an entry, its lock being held; from memory where it can't be kept."""
+        embeddings = compute()
+        if not self._fits(embeddings.nbytes):
+            return _read_only(embeddings)
         try:
             with one_at_a_time(self._entries / _ROOM_LOCK):  # else two that write at once would both take the room
                 self._sweep()
                 for stale in self._entries.glob(f".{path.name}.*.partial"):  # of a process that was killed
                     stale.unlink(missing_ok=True)
-                self._make_room(n_bytes, besides=path)
+                self._make_room(embeddings.nbytes + _LARGEST_HEADER_BYTES, besides=path)
                 with new_file(path) as staging:
                     write_entry(staging, key, embeddings)
         except OSError as error:
-            self._complain(str(error))
-            return None
-        return self._find(path, key)
+            self._give_up(str(error))
+        found = self._find(path, key)
+        return _read_only(embeddings) if found is None else found
 
     def _make_room(self, n_bytes: int, *, besides: Path) -> None:
         others = [entry for entry in self.entries() if entry.path != besides]
@@ -183,6 +178,17 @@ class EmbeddingCache:
         for lock in self._entries.glob("*.lock"):
             with one_at_a_time(lock, waits=False):
                 pass  # letting go removes it
+
+    def _fits(self, n_bytes: int) -> bool:
+        if n_bytes + _LARGEST_HEADER_BYTES <= self.max_bytes:
+            return True
+        self._complain(f"{n_bytes:,} bytes are more than {BOUND_VARIABLE} allows ({self.max_bytes:,})")
+        return False
+
+    def _give_up(self, reason: str) -> None:
+        """Keep nothing more in this process."""
+        self._can_write = False
+        self._complain(reason)
 
     def _complain(self, reason: str) -> None:
         if not self._has_complained:
@@ -228,6 +234,11 @@ def _bound_bytes() -> int:
     if not 0 <= bound_gb < float("inf"):
         raise UsageError(f"{BOUND_VARIABLE} must be a number of gigabytes from 0 up, got {text!r}")
     return int(bound_gb * 1e9)
+
+
+def _read_only(embeddings: View) -> View:
+    embeddings.flags.writeable = False
+    return embeddings
 
 
 def _lock_of(path: Path) -> Path:

@@ -74,11 +74,11 @@ def embed_faces(
     return EmbeddedFaces(views=tuple(embedded) * (n_views // len(views)), rows=rows)
 
 
-def valid_embeddings(encoder: FrozenEncoder, table: FaceTable, *, cache: EmbeddingCache) -> tuple[View, ...]:
+def valid_embeddings(encoder: FrozenEncoder, table: FaceTable, *, cache: EmbeddingCache | None) -> tuple[View, ...]:
     """Embeddings of all valid faces, and of their mirror images where the network's answer is the mean of both.
 
     Returns:
-        One or two arrays [valid faces, width], in float16 and mapped.
+        One or two arrays [valid faces, width], in float16 and mapped; in float32 without a cache.
     """
     valid = table.split("valid")
     views = [_View("plain", partial(_iter_plain, valid))]
@@ -151,8 +151,12 @@ def _iter_altered(
         yield Looks(augmenter.alter(faces, seed=seed)[chosen], unmoved)
 
 
-def _fetch(cache: EmbeddingCache, encoder: FrozenEncoder, table: FaceTable, view: _View, *, split: SplitName) -> View:
+def _fetch(
+    cache: EmbeddingCache | None, encoder: FrozenEncoder, table: FaceTable, view: _View, *, split: SplitName
+) -> View:
     rows = np.arange(table.info.rows[split])
+    if cache is None:
+        return _compute(encoder, view, rows, dtype=np.float32)
     return cache.fetch(view.key(encoder, table, split), lambda: _compute_narrow(encoder, view, rows))
 
 

@@ -71,7 +71,7 @@ class FrozenEncoder:
             device=self._device.type, view=view, alterations=alterations,
         )  # fmt: skip
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: what a network remembers of its first pass must serve training later
     def embed(self, looks: Looks, part: slice = slice(None)) -> torch.Tensor:
         """What it says of some of the faces: float32 [part, width], on its device."""
         self._encoder.eval()

@@ -31,8 +31,10 @@ class EmbeddedFaces:
         return int(self.views[0].shape[1])
 
     def draw_views(self, *, seed: int, epoch: int) -> NDArray[np.int64]:
-        """[faces]: which of its views each face shows in an epoch."""
-        return np.random.default_rng([seed, epoch, 0x71E5]).integers(len(self.views), size=len(self))
+        """[faces]: which of its views each face shows in an epoch, whichever other faces of its split are here."""
+        n_rows = int(self.rows[-1]) + 1 if len(self) else 0
+        drawn = np.random.default_rng([seed, epoch, 0x71E5]).integers(len(self.views), size=n_rows)
+        return drawn[self.rows]
 
     def take(self, places: NDArray[np.int64], shown: NDArray[np.int64]) -> View:
         """A copy of some faces' embeddings.

@@ -38,8 +38,13 @@ def _take(path: Path, *, waits: bool) -> int | None:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
             if _is_at(path, handle):
                 return handle
-        except OSError:  # held by another, or a file system without locks
+        except BlockingIOError:  # held by another
             os.close(handle)
+            return None
+        except OSError:  # a file system without locks
+            os.close(handle)
+            with suppress(OSError):
+                path.unlink()
             return None
         except BaseException:  # Ctrl-C while waiting
             os.close(handle)

@@ -1,4 +1,4 @@
-"""One optimiser for the heads of many trials, each with its own learning rate and clipping."""
+"""One update of many trials' heads, each with its own learning rate and clipping."""
 
 from collections.abc import Sequence
 
@@ -7,100 +7,87 @@ import torch
 from spaces.training_sections import OptimiserConfig
 
 CLIP_EPS = 1e-6
-"""That torch's `clip_grad_norm_` adds to a norm."""
+"""What torch's clipping adds to a norm."""
 
 
 class BatchedUpdate:
     """What `build_head_optimiser` and `Update` do to one head, to many.
 
-    What an optimiser adds to a weight is its learning rate times something that does not depend on the rate. So it
-    moves zeros at rate 1 first, and each trial adds its own rate's share of that.
+    torch's optimisers know one learning rate for all of a tensor, and their wrapping takes longer than the update of a
+    head. So the kernels below them are called, once a trial.
     """
 
     def __init__(
-        self, parameters: Sequence[torch.Tensor], trial_dims: Sequence[int], configs: Sequence[OptimiserConfig]
+        self,
+        parameters: Sequence[torch.Tensor],
+        gradients: Sequence[torch.Tensor],
+        configs: Sequence[OptimiserConfig],
     ) -> None:
         """
         Args:
-            parameters: of all trials.
-            trial_dims: which dimension of each is the trial's.
-            configs: [trials]; all of one optimiser's name.
+            parameters: each [trials, ...].
+            gradients: of the same shapes; always the same tensors, filled anew before each step.
+            configs: [trials]; all of one optimiser's name, where adam and adamw are one: nothing decays here.
         """
-        self._parameters = parameters
-        self._dims = trial_dims
-        self._moves = [torch.zeros_like(parameter) for parameter in parameters]
-        self._update = _UPDATES[configs[0].name](self._moves)
-        self._clip = torch.tensor([config.grad_clip or float("inf") for config in configs], device=parameters[0].device)
-        self._has_clip = any(config.grad_clip for config in configs)
+        n_trials = len(configs)
+        self._flat_gradients = [gradient.view(n_trials, -1) for gradient in gradients]
+        self._clips = [config.grad_clip or float("inf") for config in configs]
+        self._has_clips = any(config.grad_clip for config in configs)
+        self._n_steps = torch.zeros((), device=parameters[0].device)
+        own = [([p[i] for p in parameters], [g[i] for g in gradients]) for i in range(n_trials)]
+        self._movers: list[_Momentum | _Adam]
+        if configs[0].name == "sgd":
+            self._movers = [_Momentum(*tensors) for tensors in own]
+        else:
+            self._movers = [_Adam(*tensors, n_steps=self._n_steps) for tensors in own]
 
-    def step(self, gradients: Sequence[torch.Tensor], rates: torch.Tensor) -> None:
-        """Move all heads.
+    def step(self, rates: Sequence[float]) -> None:
+        """Move all heads by their gradients.
 
         Args:
-            gradients: one a parameter, of its shape.
             rates: [trials], learning rates of this step.
         """
-        if self._has_clip:
-            self._clip_each(gradients)
-        for move in self._moves:
-            move.zero_()
-        self._update(gradients)
-        for parameter, move, dim in zip(self._parameters, self._moves, self._dims, strict=True):
-            parameter.addcmul_(move, _spread(rates, parameter, dim))
+        self._n_steps.add_(1.0)
+        for mover, rate, divisor in zip(self._movers, rates, self._divisors(), strict=True):
+            mover.step(rate, divisor)
 
-    def _clip_each(self, gradients: Sequence[torch.Tensor]) -> None:
-        """Shorten each trial's gradient to its largest norm, over all of its parameters."""
-        squares = [_square_sums(gradient, dim) for gradient, dim in zip(gradients, self._dims, strict=True)]
-        norms = torch.stack(squares).sum(dim=0).sqrt()  # [trials]
-        factors = (self._clip / (norms + CLIP_EPS)).clamp(max=1.0)
-        if bool((factors < 1.0).any()):
-            for gradient, dim in zip(gradients, self._dims, strict=True):
-                gradient.mul_(_spread(factors, gradient, dim))
+    def _divisors(self) -> Sequence[torch.Tensor | None]:
+        """What brings each trial's gradient to its largest norm; None where it is short enough."""
+        if not self._has_clips:
+            return [None] * len(self._clips)
+        norms = [torch.linalg.vector_norm(gradient, dim=1) for gradient in self._flat_gradients]
+        total = norms[0] if len(norms) == 1 else torch.stack(norms).norm(dim=0)  # [trials]
+        lengths = enumerate(zip(total.tolist(), self._clips, strict=True))
+        return [None if norm <= clip else (total[i] + CLIP_EPS) / clip for i, (norm, clip) in lengths]
 
 
 class _Adam:
-    """torch's fused kernel of Adam without decay, which its optimiser calls after checks that take longer than it."""
+    """Adam on one trial's head, with torch's own numbers; `n_steps` counts, the step that is on included."""
 
-    def __init__(self, moves: list[torch.Tensor]) -> None:
-        self._moves = moves
-        self._first, self._second = ([torch.zeros_like(move) for move in moves] for _ in range(2))
-        self._steps = [torch.zeros((), device=move.device) for move in moves]
+    def __init__(self, parameters: list[torch.Tensor], gradients: list[torch.Tensor], *, n_steps: torch.Tensor) -> None:
+        self._parameters, self._gradients = parameters, gradients
+        self._means = [torch.zeros_like(parameter) for parameter in parameters]
+        self._squares = [torch.zeros_like(parameter) for parameter in parameters]
+        self._n_steps = [n_steps] * len(parameters)
 
-    def __call__(self, gradients: Sequence[torch.Tensor]) -> None:
-        torch._foreach_add_(self._steps, 1)
-        torch._fused_adamw_(
-            self._moves, list(gradients), self._first, self._second, [], self._steps,
-            lr=1.0, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
+    def step(self, rate: float, divisor: torch.Tensor | None) -> None:
+        torch._fused_adam_(
+            self._parameters, self._gradients, self._means, self._squares, [], self._n_steps,
+            lr=rate, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False,
+            grad_scale=divisor,
         )  # fmt: skip
 
 
 class _Momentum:
-    """torch's SGD with momentum 0.9."""
+    """Gradient descent with momentum on one trial's head."""
 
-    def __init__(self, moves: list[torch.Tensor]) -> None:
-        self._moves = moves
-        self._buffers = [torch.zeros_like(move) for move in moves]
+    def __init__(self, parameters: list[torch.Tensor], gradients: list[torch.Tensor]) -> None:
+        self._parameters, self._gradients = parameters, gradients
+        self._moves = [torch.zeros_like(parameter) for parameter in parameters]
 
-    def __call__(self, gradients: Sequence[torch.Tensor]) -> None:
-        for move, buffer, gradient in zip(self._moves, self._buffers, gradients, strict=True):
-            move.sub_(buffer.mul_(0.9).add_(gradient))
-
-
-_UPDATES: dict[str, type[_Adam] | type[_Momentum]] = {"adam": _Adam, "adamw": _Adam, "sgd": _Momentum}
-"""As in `OPTIMISERS`; Adam's two kinds differ in how weights decay, and here none does."""
-
-
-def _square_sums(gradient: torch.Tensor, dim: int) -> torch.Tensor:
-    """[trials]: sums of squares."""
-    norms: torch.Tensor = torch.linalg.vector_norm(gradient, dim=-1)  # quick along memory
-    others = [d for d in range(norms.ndim) if d != dim]
-    if dim == norms.ndim:  # the last one was the trial's
-        return gradient.square().sum(dim=list(range(dim)))
-    return norms.square().sum(dim=others) if others else norms.square()
-
-
-def _spread(values: torch.Tensor, like: torch.Tensor, dim: int) -> torch.Tensor:
-    """[trials] in a shape that multiplies a tensor trial by trial."""
-    shape = [1] * like.ndim
-    shape[dim] = len(values)
-    return values.view(shape)
+    def step(self, rate: float, divisor: torch.Tensor | None) -> None:
+        torch._fused_sgd_(
+            self._parameters, self._gradients, self._moves,
+            lr=rate, momentum=0.9, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False,
+            is_first_step=False, grad_scale=divisor,
+        )  # fmt: skip

@@ -1,12 +1,13 @@
 """Trains the expression heads of many configs together, on embeddings that all of them share.
 
-Trials that see the same faces in the same order form a group: a batch is gathered once, and all heads of the group are
-one matrix product. What a trial learns does not depend on its group, up to the rounding of sums. A profile on one core
-(10,000 faces of width 1,280, 6 classes, batch 64) is in the header of `benchmarks/bench_heads.py`.
+Trials that see the same faces in the same order form a group: a block of batches is gathered once, and all heads of the
+group are rows of one matrix. What a trial learns does not depend on its group, up to the rounding of sums.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,18 +15,21 @@ import numpy.typing as npt
 import torch
 
 from spaces.config import TrialConfig
-from trainables.data.sampling import Items, epoch_order
+from trainables.data.sampling import Items
 from trainables.embeddings.faces import EmbeddedFaces
 from trainables.heads.batched_loss import BatchedLoss
 from trainables.heads.batched_update import BatchedUpdate
+from trainables.heads.blocks import Blocks, HeadBatch
+from trainables.heads.stacked import StackedHeads, Tensors
 from trainables.optimisers import lr_factor
 
-HEAD_EPOCHS_FROM = 1_000_000
-"""Head-only epochs draw other orders and augmentations than the full ones."""
+CHUNK_ROWS = 256
+"""Rows of the matrices that heads are stacked in: with more, products get no quicker, but weights and the optimiser's
+numbers leave the processor's cache."""
 
-DROPOUT_STRIP = 2**21
 
-Tensors = dict[str, torch.Tensor]
+class OutOfTime(Exception):  # noqa: N818 - nothing is wrong
+    """The deadline came before the heads were trained."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +38,9 @@ class HeadTask:
 
     Attributes:
         config: of its trial; what acts is named by `HEAD_SETTINGS`.
-        items: of the trial, all among the embedded faces.
+        items: of the trial, all among the embedded faces; at least 2.
         weights: [classes], of the loss.
-        start: the head's tensors to begin with, by their names in `Heads`: `linear.weight` [classes, width],
-            `linear.bias` [classes]; with a hidden layer also `hidden.0.weight` and `hidden.0.bias`.
+        start: the head's tensors to begin with.
     """
 
     config: TrialConfig
@@ -51,8 +54,8 @@ class TrainedHead:
     """What became of a task.
 
     Attributes:
-        tensors: as `HeadTask.start`.
-        loss: mean training loss of the last epoch.
+        tensors: as `HeadTask.start`, on the CPU.
+        loss: mean training loss of the last epoch, dropout included.
         n_seen: faces in all its epochs.
     """
 
@@ -64,17 +67,19 @@ class TrainedHead:
     def diverged(self) -> bool:
         """Whether a number in it is not finite."""
         finite = all(bool(tensor.isfinite().all()) for tensor in self.tensors.values())
-        return not (finite and np.isfinite(self.loss))
+        return not (finite and math.isfinite(self.loss))
 
 
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """A batch of a group: [batch] places among the faces, and which views they show."""
-
-    number: int
-    epoch: int
-    places: npt.NDArray[np.int64]
-    shown: npt.NDArray[np.int64]
+def group_key(config: TrialConfig) -> str:
+    """What decides which batches a head sees, and is the same for all trials of a group."""
+    data, train = config.data, config.train
+    power = data.sampler_power if data.sampler == "weighted" else None
+    return json.dumps(
+        [
+            train.seed, train.batch_size, train.head_epochs, config.model.drop_rate,
+            data.subsample_ratio, data.sampler, power,
+        ]
+    )  # fmt: skip
 
 
 def train_together(
@@ -83,38 +88,34 @@ def train_together(
     tasks: Sequence[HeadTask],
     *,
     device: torch.device,
+    deadline_s: float | None = None,
 ) -> list[TrainedHead]:
     """Train every task's head for its `train.head_epochs`.
+
+    A head whose numbers are no longer finite leaves the others alone.
 
     Args:
         faces: embedded by the tasks' common encoder.
         expression: [samples], labels of the whole split that the faces are of.
-        tasks: in any order.
+        tasks: in any order; those of one `group_key` are trained together.
         device: where the heads are trained.
+        deadline_s: Unix time at which all are given up.
 
     Returns:
-        One a task, in their order, on the CPU.
+        One a task, in their order.
+
+    Raises:
+        OutOfTime: the deadline has passed.
     """
     groups: dict[str, list[int]] = {}
-    for i, task in enumerate(tasks):
-        groups.setdefault(_order_key(task), []).append(i)
-    trained: dict[int, TrainedHead] = {}
-    for members in groups.values():
-        heads = _train_group(faces, expression, [tasks[i] for i in members], device=device)
-        trained |= dict(zip(members, heads, strict=True))
-    return [trained[i] for i in range(len(tasks))]
-
-
-def _order_key(task: HeadTask) -> str:
-    """What decides in which order a head sees which faces, and what its group must have in common."""
-    config = task.config
-    return json.dumps(
-        [
-            config.train.seed, config.train.batch_size, config.train.head_epochs, config.data.subsample_ratio,
-            config.data.sampler, config.data.sampler_power if config.data.sampler == "weighted" else 0,
-            config.model.drop_rate, config.model.head_width, config.optimiser.name, len(task.items),
-        ]
-    )  # fmt: skip
+    for place, task in enumerate(tasks):
+        groups.setdefault(group_key(task.config), []).append(place)
+    found: dict[int, TrainedHead] = {}
+    for places in groups.values():
+        group = [tasks[place] for place in places]
+        heads = _train_group(faces, expression, group, device=device, deadline_s=deadline_s)
+        found |= dict(zip(places, heads, strict=True))
+    return [found[place] for place in range(len(tasks))]
 
 
 @torch.no_grad()
@@ -124,166 +125,73 @@ def _train_group(
     tasks: Sequence[HeadTask],
     *,
     device: torch.device,
+    deadline_s: float | None,
 ) -> list[TrainedHead]:
-    first = tasks[0].config
-    heads = _StackedHeads([task.start for task in tasks], device)
-    weights = np.stack([task.weights for task in tasks])
-    loss = BatchedLoss([task.config.loss for task in tasks], weights, device)
-    update = BatchedUpdate(heads.parameters, heads.trial_dims, [task.config.optimiser for task in tasks])
-    rates = _learning_rates([task.config for task in tasks], n_batches=_n_batches(tasks[0])).to(device)
-    labels = torch.from_numpy(expression[faces.rows].astype(np.int64)).to(device)
-    whole = _on_device(faces, device)
-    n_largest = -(-len(tasks[0].items) // _n_batches(tasks[0])) * faces.width
-    dropout = _Dropout(first.model.drop_rate, numbers=n_largest, seed=first.train.seed, device=device)
-    total, n_last, n_seen = torch.zeros(len(tasks), device=device), 0, 0
-    for step in _iter_steps(faces, expression, tasks[0]):
-        chosen = torch.from_numpy(step.places).to(device)
-        inputs = torch.from_numpy(faces.take(step.places, step.shown)) if whole is None else whole[chosen]
-        inputs = dropout(inputs.to(torch.float32, copy=True))  # [batch, width]
-        logits = heads.forward(inputs)
-        losses, slopes = loss.gradient(logits, labels[chosen])
-        update.step(heads.backward(inputs, slopes), rates[step.number])
-        n_seen += len(chosen)
-        if step.epoch == first.train.head_epochs:
-            total += losses
-            n_last += 1
-    means = (total / max(n_last, 1)).tolist()
-    return [TrainedHead(heads.of(i), mean, n_seen) for i, mean in enumerate(means)]
+    first = tasks[0]
+    blocks = Blocks(
+        faces, first.items, expression, config=first.config, n_classes=len(first.weights), device=device
+    )  # fmt: skip
+    chunks = [_Chunk(tasks, places, n_steps=blocks.n_steps, device=device) for places in _chunks(tasks)]
+    last_epoch = blocks.n_steps - blocks.n_batches
+    for block in blocks:
+        if deadline_s is not None and time.time() > deadline_s:
+            raise OutOfTime
+        for chunk in chunks:  # its numbers stay in the processor's cache for a block
+            for batch in block:
+                chunk.step(batch, is_measured=batch.number >= last_epoch)
+    found = {place: head for chunk in chunks for place, head in chunk.trained(blocks).items()}
+    return [found[place] for place in range(len(tasks))]
 
 
-def _iter_steps(faces: EmbeddedFaces, expression: npt.NDArray[np.int8], task: HeadTask) -> Iterator[_Step]:
-    """All batches of all epochs, the same for every trial of a group."""
-    config, number = task.config, 0
-    for epoch in range(1, config.train.head_epochs + 1):
-        order = epoch_order(
-            task.items, expression, sampler=config.data.sampler, power=config.data.sampler_power,
-            seed=config.train.seed, epoch=HEAD_EPOCHS_FROM + epoch,
-        )  # fmt: skip
-        places = np.searchsorted(faces.rows, task.items.rows[order])
-        shown = faces.draw_views(seed=config.train.seed, epoch=epoch)
-        for chosen in np.array_split(places, _n_batches(task)):
-            yield _Step(number, epoch, chosen, shown)
-            number += 1
+def _chunks(tasks: Sequence[HeadTask]) -> list[list[int]]:
+    """Places of tasks whose heads have one shape and one optimiser, at most `CHUNK_ROWS` rows each."""
+    alike: dict[tuple[int, bool], list[int]] = {}
+    for place, task in enumerate(tasks):
+        alike.setdefault((task.config.model.head_width, task.config.optimiser.name == "sgd"), []).append(place)
+    found = []
+    for (n_hidden, _), places in alike.items():
+        size = max(1, CHUNK_ROWS // (n_hidden or len(tasks[0].weights)))
+        found += [places[first : first + size] for first in range(0, len(places), size)]
+    return found
 
 
-def _n_batches(task: HeadTask) -> int:
-    n = len(task.items)
-    return max(1, min(round(n / task.config.train.batch_size), n // 2))
+class _Chunk:
+    """Some of the tasks' heads with what moves them."""
+
+    def __init__(self, tasks: Sequence[HeadTask], places: Sequence[int], *, n_steps: int, device: torch.device) -> None:
+        own = [tasks[place] for place in places]
+        configs = [task.config for task in own]
+        self._places = places
+        self._heads = StackedHeads([task.start for task in own], device)
+        weights = torch.from_numpy(np.stack([task.weights for task in own])).to(device, torch.float32)
+        self._loss = BatchedLoss([config.loss for config in configs], weights)
+        optimisers = [config.optimiser for config in configs]
+        self._update = BatchedUpdate(self._heads.parameters, self._heads.gradients, optimisers)
+        self._rates = _learning_rates(configs, n_steps)  # [trials][steps]
+        self._total = torch.zeros(len(own), device=device)
+
+    def step(self, batch: HeadBatch, *, is_measured: bool) -> None:
+        logits = self._heads.forward(batch.inputs)
+        if is_measured:
+            self._total += self._loss.losses(logits, batch.labels)
+        self._heads.backward(batch.inputs, self._loss.slopes(logits, batch.labels))
+        self._update.step([rates[batch.number] for rates in self._rates])
+
+    def trained(self, blocks: Blocks) -> dict[int, TrainedHead]:
+        """By their places among the tasks."""
+        means = (self._total / blocks.n_batches).tolist()
+        heads = (TrainedHead(self._heads.of(i), mean, blocks.n_faces) for i, mean in enumerate(means))
+        return dict(zip(self._places, heads, strict=True))
 
 
-def _learning_rates(configs: Sequence[TrialConfig], *, n_batches: int) -> torch.Tensor:
-    """[steps, trials]."""
-    epochs = configs[0].train.head_epochs
-    n_steps = epochs * n_batches
-    known: dict[str, list[float]] = {}
+def _learning_rates(configs: Sequence[TrialConfig], n_steps: int) -> list[npt.NDArray[np.float64]]:
+    """[trials][steps]."""
+    factors: dict[str, npt.NDArray[np.float64]] = {}
+    rates = []
     for config in configs:
-        schedule = config.lr_schedule.model_dump_json()
-        if schedule not in known:
-            known[schedule] = [lr_factor(i / n_steps, config.lr_schedule, epochs=epochs) for i in range(n_steps)]
-    factors = torch.tensor([known[config.lr_schedule.model_dump_json()] for config in configs]).T
-    return (factors * torch.tensor([config.optimiser.head_only_lr for config in configs])).contiguous()
-
-
-def _on_device(faces: EmbeddedFaces, device: torch.device) -> torch.Tensor | None:
-    """All embeddings on a GPU; None on a CPU, which gathers from the map, and where faces show several views."""
-    if device.type == "cpu" or len(faces.views) > 1:
-        return None
-    return torch.from_numpy(np.array(faces.views[0])).to(device)
-
-
-class _Dropout:
-    """Dropout that depends on the seed and the step alone, not on what else draws random numbers.
-
-    The masks are cut from one long random strip, each from a place of its own: to draw every mask anew would take as
-    long as all the rest of a step.
-    """
-
-    def __init__(self, rate: float, *, numbers: int, seed: int, device: torch.device) -> None:
-        """
-        Args:
-            rate: share of the numbers that are set to 0.
-            numbers: in the largest batch.
-            seed: of the trial.
-            device: of the batches.
-        """
-        self._rate = rate
-        self._places = np.random.default_rng([seed, 0xD809])
-        strip = self._places.random(max(DROPOUT_STRIP, 4 * numbers), dtype=np.float32) if rate else np.empty(0)
-        self._strip = torch.from_numpy((strip >= rate).astype(np.float32) / (1.0 - rate)).to(device)
-
-    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        """The same tensor, some of its numbers 0 and the others larger by as much."""
-        if not self._rate:
-            return inputs
-        first = int(self._places.integers(len(self._strip) - inputs.numel() + 1))
-        return inputs.mul_(self._strip[first : first + inputs.numel()].view(inputs.shape))
-
-
-class _StackedHeads:
-    """The heads of a group in common tensors: linear, or with one hidden layer of rectified units."""
-
-    def __init__(self, starts: Sequence[Tensors], device: torch.device) -> None:
-        def stacked(name: str, *, dim: int) -> torch.Tensor:
-            return torch.stack([start[name].to(device).float() for start in starts], dim=dim)
-
-        self._is_deep = "hidden.0.weight" in starts[0]
-        if self._is_deep:
-            self.parameters = [
-                stacked("hidden.0.weight", dim=1),  # [hidden, trials, width]
-                stacked("hidden.0.bias", dim=1),  # [hidden, trials]
-                stacked("linear.weight", dim=0),  # [trials, classes, hidden]
-                stacked("linear.bias", dim=0),  # [trials, classes]
-            ]
-            self.trial_dims = [1, 1, 0, 0]
-        else:
-            self.parameters = [stacked("linear.weight", dim=1), stacked("linear.bias", dim=1)]
-            self.trial_dims = [1, 1]
-        self._hidden = torch.empty(0)
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """[batch, width] to logits [batch, classes, trials]."""
-        first = _product(inputs, self.parameters[0]).add_(self.parameters[1])
-        if not self._is_deep:
-            return first
-        self._hidden = first.relu_().permute(2, 0, 1).contiguous()  # [trials, batch, hidden]
-        logits = torch.baddbmm(self.parameters[3][:, None], self._hidden, self.parameters[2].transpose(1, 2))
-        return logits.permute(1, 2, 0).contiguous()
-
-    def backward(self, inputs: torch.Tensor, slopes: torch.Tensor) -> list[torch.Tensor]:
-        """Gradients of the parameters, after `forward` of the same inputs.
-
-        Args:
-            inputs: [batch, width].
-            slopes: [batch, classes, trials], of the loss by the logits.
-        """
-        if not self._is_deep:
-            return [_back_product(inputs, slopes, self.parameters[0]), slopes.sum(dim=0)]
-        by_trial = slopes.permute(2, 0, 1).contiguous()  # [trials, batch, classes]
-        below = torch.bmm(by_trial, self.parameters[2]).mul_(self._hidden > 0)
-        below = below.permute(1, 2, 0).contiguous()  # [batch, hidden, trials]
-        return [
-            _back_product(inputs, below, self.parameters[0]),
-            below.sum(dim=0),
-            torch.bmm(by_trial.transpose(1, 2), self._hidden),
-            by_trial.sum(dim=1),
-        ]
-
-    def of(self, i: int) -> Tensors:
-        """One trial's tensors, by their names in `Heads`, on the CPU."""
-        found = [
-            tensor.select(dim, i).cpu().contiguous().clone()
-            for tensor, dim in zip(self.parameters, self.trial_dims, strict=True)
-        ]
-        if not self._is_deep:
-            return {"linear.weight": found[0], "linear.bias": found[1]}
-        names = ("hidden.0.weight", "hidden.0.bias", "linear.weight", "linear.bias")
-        return dict(zip(names, found, strict=True))
-
-
-def _product(inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """[batch, width] times [n, trials, width] to [batch, n, trials], as one product of matrices."""
-    return (inputs @ weights.flatten(0, 1).T).view(len(inputs), *weights.shape[:2])
-
-
-def _back_product(inputs: torch.Tensor, slopes: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    return (slopes.reshape(len(slopes), -1).T @ inputs).view(like.shape)
+        schedule, epochs = config.lr_schedule, config.train.head_epochs
+        key = schedule.model_dump_json()
+        if key not in factors:
+            factors[key] = np.array([lr_factor(step / n_steps, schedule, epochs=epochs) for step in range(n_steps)])
+        rates.append(config.optimiser.head_only_lr * factors[key])
+    return rates

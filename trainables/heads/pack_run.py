@@ -1,46 +1,38 @@
-"""A pack of head-only trials from its order to their ends: what Tune's trainable drives, a few trials at a time."""
+"""A pack of head-only trials from its order to their ends: what the Tune trainable drives, some trials at a time."""
 
-import gc
-import json
-import tempfile
 import time
-import traceback
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
 from spaces.config import TrialConfig
-from spaces.errors import AffectuneError, ConfigError
-from trainables.checkpoint import NetworkSpec, save_network, state_on_cpu
+from spaces.errors import ConfigError
+from trainables.checkpoint import save_network
+from trainables.data.needs import check_labels
 from trainables.data.table import FaceTable, open_table
 from trainables.device import check_device
-from trainables.embeddings.cache import EmbeddingCache, default_cache
-from trainables.embeddings.compute import embed_faces, predict_embedded, valid_embeddings
-from trainables.embeddings.encoder import FrozenEncoder
-from trainables.embeddings.faces import View
-from trainables.heads.engine import HeadTask, Tensors, TrainedHead, train_together
+from trainables.embeddings.cache import default_cache
+from trainables.heads.engine import HeadTask, OutOfTime, TrainedHead, group_key, train_together
+from trainables.heads.frozen_network import FrozenNetwork, frozen_key, frozen_network
 from trainables.heads.settings import why_not_packable
-from trainables.models.architectures.network import ExpressionNetwork
-from trainables.models.build import build_trial_network
-from trainables.models.partner import partner_logits
-from trainables.outputs import write_text
+from trainables.losses.expression import ExpressionLoss
+from trainables.memory import free_memory
 from trainables.preparation import build_loss, choose_items
-from trainables.randomness import seeded
-from trainables.scores import Scores, save_scores
+from trainables.run import failure_report, prepare_worker
+from trainables.scores import save_scores, split_scores
 from trainables.scoring import Scored, ValidScorer
 from trainables.trainer import SCORES_FILE, WEIGHTS_FILE, EpochReport
 
-ERROR_FILE = "error.txt"
-WARM_NETWORKS = 2
-"""That a worker remembers from one pack to the next."""
+STEP_S = 5.0
+"""After so long a step tells what it has, at the next group's end."""
 
-_warm: "OrderedDict[str, tuple[ExpressionNetwork, NetworkSpec]]" = OrderedDict()
+Reports = dict[str, EpochReport]
+"""By trial id."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +56,14 @@ class PackOrder:
 
     Attributes:
         pack_id: of the pack.
-        trials: in the order of their proposal.
+        trials: that are trained.
         table: folder of the face table.
         device: `cpu` or `cuda`.
         n_threads: of the processor.
-        keep_weights: weights are written of at most so many of the pack's best trials.
-        weights_above: and only of those with a higher macro-F1 than this.
+        keep_weights: weights are written of a trial only where fewer than so many of the pack were better before.
+        weights_above: macro-F1 that a trial must beat for its weights to be written.
         keep_always: ids of trials whose weights are written in any case.
-        deadline_s: Unix time after which no further trials of the pack are begun; those are not reported.
+        deadline_s: Unix time at which what is not trained is given up; None for no deadline.
     """
 
     pack_id: str
@@ -95,234 +87,170 @@ class PackOrder:
         return cls(**{**told, "trials": trials, "keep_always": tuple(told["keep_always"])})
 
 
+class _Trial(NamedTuple):
+    """A trial of a pack and its config."""
+
+    order: PackedTrial
+    config: TrialConfig
+
+
+class _Prepared(NamedTuple):
+    """A trial with all that it is trained and judged by."""
+
+    trial: _Trial
+    task: HeadTask
+    loss: ExpressionLoss
+
+
 class PackRun:
-    """A pack in progress. An error in some trials becomes their end, never the worker's."""
+    """A pack in progress. An error in some of its trials becomes their end, never the worker's.
+
+    Trials are trained a group at a time: those with one network below them that see the same batches. A group that the
+    deadline finds in training, and those behind it, are not reported.
+    """
 
     def __init__(self, order: PackOrder) -> None:
-        torch.set_num_threads(order.n_threads)
+        prepare_worker(order.n_threads)
         self._order = order
-        self._device = check_device(order.device)
-        self._groups = _groups(order.trials)
-        self._kept = _Kept(order)
-        self._own_cache: tempfile.TemporaryDirectory[str] | None = None
-        self._cache = default_cache() or self._cache_for_now()
+        self._scores: list[float] = []
+        self._refused: Reports = {}
+        self._groups = self._arrange()
 
     def step(self) -> dict[str, Any]:
-        """Train the trials of one network to their ends.
+        """Train some groups to their trials' ends.
 
         Returns:
-            `reports`: each trial's last report, as the trainer gives it, by id; its `end` is `completed`, `diverged`
-            or `failed` with the error's text under `error`. `end`: `completed` with the last ones, else empty.
+            `reports`: by trial id the trainer's last report; its `end` is `completed`, `diverged` or `failed`, with the
+            error's text under `error`. `end`: `completed` where nothing is left to do, else empty.
         """
-        reports: dict[str, EpochReport] = {}
-        is_late = self._order.deadline_s is not None and time.time() > self._order.deadline_s
-        if self._groups and not is_late:
-            trials = self._groups.pop(0)
+        started_s = time.perf_counter()
+        reports, self._refused = self._refused, {}
+        while self._groups:
+            group = self._groups.pop(0)
             try:
-                reports = self._run(trials)
+                reports |= self._run(group)
+            except OutOfTime:
+                self._groups.clear()
             except Exception as error:
-                reports = {trial.trial_id: _failure(trial, error) for trial in trials}
-        return {"reports": reports, "end": "completed" if is_late or not self._groups else ""}
+                reports |= {trial.order.trial_id: _failure(trial.order, error) for trial in group}
+            if time.perf_counter() - started_s > STEP_S:
+                break
+        return {"reports": reports, "end": "" if self._groups else "completed"}
 
     def release(self) -> None:
-        """Let go of what the pack held; the worker's networks stay warm on a CPU."""
-        self._groups = []
-        if self._own_cache is not None:
-            self._own_cache.cleanup()
-        if self._device.type == "cuda":
-            _warm.clear()
-            gc.collect()
-            torch.cuda.empty_cache()
+        """Let go of what the pack held. The last networks and their embeddings stay in main memory for the next one."""
+        self._groups.clear()
+        free_memory()
 
-    def _cache_for_now(self) -> EmbeddingCache:
-        """Where no cache is wanted: one for as long as this pack runs."""
-        self._own_cache = tempfile.TemporaryDirectory(prefix="affectune-pack-")
-        return EmbeddingCache(Path(self._own_cache.name), max_bytes=2**50)
+    @cached_property
+    def _table(self) -> FaceTable:
+        return open_table(Path(self._order.table))
 
-    def _run(self, trials: Sequence[PackedTrial]) -> dict[str, EpochReport]:
-        started_s = time.perf_counter()
-        table = open_table(Path(self._order.table))
-        configs = [TrialConfig.from_flat(trial.settings) for trial in trials]
-        for config in configs:
-            if why_not_packable(config):
-                raise ConfigError(f"a trial in a pack must train a head alone, got {why_not_packable(config)}")
-        scored = _score_together(configs, table, device=self._device, cache=self._cache)
-        share_s = (time.perf_counter() - started_s) / len(trials)
-        reports = {}
-        for trial, one in sorted(zip(trials, scored, strict=True), key=lambda pair: -pair[1].macro_f1):
+    def _arrange(self) -> list[list[_Trial]]:
+        """Groups, those of one network behind each other; trials that can't be in a pack are refused."""
+        by_network: dict[str, dict[str, list[_Trial]]] = {}
+        for order in self._order.trials:
             try:
-                self._save(trial, one, table)
-                reports[trial.trial_id] = one.report(epoch_s=share_s)
-            except Exception as error:  # a full disk, which may have room again for the next
-                reports[trial.trial_id] = _failure(trial, error)
+                trial = _Trial(order, _packable_config(order))
+                groups = by_network.setdefault(frozen_key(trial.config), {})
+                groups.setdefault(group_key(trial.config), []).append(trial)
+            except Exception as error:
+                self._refused[order.trial_id] = _failure(order, error)
+        return [group for groups in by_network.values() for group in groups.values()]
+
+    def _run(self, group: Sequence[_Trial]) -> Reports:
+        """Train and judge the trials of a group, and write what they leave."""
+        started_s, deadline_s = time.perf_counter(), self._order.deadline_s
+        if deadline_s is not None and time.time() > deadline_s:
+            raise OutOfTime
+        device = check_device(self._order.device)
+        below = frozen_network(group[0].config, self._table, device=device, cache=default_cache())
+        prepared, reports = self._prepare(group, below)
+        if not prepared:
+            return reports
+        tasks, expression = [one.task for one in prepared], self._table.split("train").expression
+        heads = train_together(below.faces, expression, tasks, device=device, deadline_s=deadline_s)
+        answers = below.answers([head.tensors for head in heads], device=device)
+        judged = [self._judge(*one) for one in zip(prepared, heads, answers, strict=True)]
+        share_s = (time.perf_counter() - started_s) / len(prepared)
+        for place in sorted(range(len(judged)), key=lambda i: -_macro_f1(judged[i])):  # the best are written first
+            trial, head, scored = prepared[place].trial, heads[place], judged[place]
+            try:
+                self._write(trial, head, scored, below)
+                reports[trial.order.trial_id] = _report(head, scored, epoch_s=share_s)
+            except Exception as error:
+                reports[trial.order.trial_id] = _failure(trial.order, error)
         return reports
 
-    def _save(self, trial: PackedTrial, one: "_ScoredHead", table: FaceTable) -> None:
-        if one.scored is None:
+    def _prepare(self, group: Sequence[_Trial], below: FrozenNetwork) -> tuple[list[_Prepared], Reports]:
+        """What the trials begin with; those of which a setting does not fit the table fail."""
+        train, width = self._table.split("train"), below.faces.width
+        items = choose_items(train, group[0].config)
+        prepared, failed = [], {}
+        for trial in group:
+            try:
+                check_labels(trial.config, self._table)
+                n_classes = len(self._table.info.classes)
+                loss = build_loss(trial.config, train, items, n_classes=n_classes, feature_width=width).expression
+                task = HeadTask(trial.config, items, loss.weights.double().numpy(), below.start(trial.config))
+                prepared.append(_Prepared(trial, task, loss))
+            except Exception as error:
+                failed[trial.order.trial_id] = _failure(trial.order, error)
+        return prepared, failed
+
+    def _judge(self, prepared: _Prepared, head: TrainedHead, logits: npt.NDArray[np.float32]) -> Scored | None:
+        """A trial's scores; None where a number is not finite."""
+        if head.diverged:
+            return None
+        valid, classes = self._table.split("valid"), tuple(self._table.info.classes)
+        return ValidScorer(valid, classes, prepared.trial.config, prepared.loss).score({"logits": logits})
+
+    def _write(self, trial: _Trial, head: TrainedHead, scored: Scored | None, below: FrozenNetwork) -> None:
+        if scored is None:
             return
-        folder = Path(trial.folder)
-        valid = table.split("valid")
-        if self._kept.takes(trial.trial_id, one.macro_f1):
-            save_network(folder / WEIGHTS_FILE, one.state(), one.spec)
-        scores = Scores(
-            sample_ids=tuple(valid.sample_ids),
-            subjects=tuple(valid.subjects),
-            labels=valid.expression,
-            logits=one.scored.logits,
-            classes=tuple(table.info.classes),
-            extras=one.scored.extras,
+        folder = Path(trial.order.folder)
+        if self._keeps_weights(trial.order.trial_id, scored.macro_f1):
+            save_network(folder / WEIGHTS_FILE, *below.whole(head.tensors, trial.config))
+        valid, classes = self._table.split("valid"), tuple(self._table.info.classes)
+        save_scores(folder / SCORES_FILE, split_scores(valid, classes, scored.logits, extras=scored.extras))
+
+    def _keeps_weights(self, trial_id: str, macro_f1: float) -> bool:
+        n_better = sum(score >= macro_f1 for score in self._scores)
+        self._scores.append(macro_f1)
+        is_among_best = macro_f1 > self._order.weights_above and n_better < self._order.keep_weights
+        return is_among_best or trial_id in self._order.keep_always
+
+
+def _packable_config(order: PackedTrial) -> TrialConfig:
+    config = TrialConfig.from_flat(order.settings)
+    name = why_not_packable(config)
+    if name:
+        raise ConfigError(
+            f"{name} must be such that heads can be trained together, got {config.to_flat()[name]!r}: "
+            f"trial {order.trial_id}"
         )
-        save_scores(folder / SCORES_FILE, scores)
+    return config
 
 
-class _Kept:
-    """Which trials' weights are worth writing, of what has been seen of a pack so far."""
-
-    def __init__(self, order: PackOrder) -> None:
-        self._order = order
-        self._best: list[float] = []
-
-    def takes(self, trial_id: str, macro_f1: float) -> bool:
-        if trial_id in self._order.keep_always:
-            return True
-        n_better = sum(score >= macro_f1 for score in self._best)
-        if macro_f1 <= self._order.weights_above or n_better >= self._order.keep_weights:
-            return False
-        self._best.append(macro_f1)
-        return True
-
-
-@dataclass(frozen=True, eq=False)
-class _ScoredHead:
-    """A trained head and what it says of the valid split; `scored` is None where a number was not finite."""
-
-    network: ExpressionNetwork
-    spec: NetworkSpec
-    head: TrainedHead
-    scored: Scored | None
-
-    @property
-    def macro_f1(self) -> float:
-        return self.scored.macro_f1 if self.scored else 0.0
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """Of the whole network."""
-        state = state_on_cpu(self.network)
-        return state | {f"heads.{name}": tensor for name, tensor in self.head.tensors.items()}
-
-    def report(self, *, epoch_s: float) -> EpochReport:
-        metrics = self.scored.metrics if self.scored else {}
-        return {
-            "valid/macro_f1": self.macro_f1,
-            **({"head/macro_f1": self.macro_f1, "train/loss": self.head.loss} if self.scored else {}),
-            **metrics,
-            "epoch": 1,
-            "samples_seen": self.head.n_seen,
-            "best/macro_f1": self.macro_f1,
-            "best/epoch": 0,
-            "time/epoch_s": epoch_s,
-            "end": "completed" if self.scored else "diverged",
-        }
-
-
-def _score_together(
-    configs: Sequence[TrialConfig], table: FaceTable, *, device: torch.device, cache: EmbeddingCache
-) -> list[_ScoredHead]:
-    """Train and score heads on one network, which all the configs build alike."""
-    network, spec = _network_of(configs[0], table, device)
-    encoder = FrozenEncoder(network, spec)
-    train, valid = table.split("train"), table.split("valid")
-    items = [choose_items(train, config) for config in configs]
-    rows = np.unique(np.concatenate([each.rows for each in items]))
-    faces = embed_faces(encoder, table, rows=rows, config=configs[0], cache=cache)
-    views = tuple(np.asarray(view, np.float32) for view in valid_embeddings(encoder, table, cache=cache))
-    losses = [
-        build_loss(config, train, own, n_classes=len(table.info.classes), feature_width=encoder.width)
-        for config, own in zip(configs, items, strict=True)
-    ]
-    start: Tensors = {name: tensor.detach().clone() for name, tensor in network.heads.state_dict().items()}
-    tasks = [
-        HeadTask(config, own, loss.expression.weights.double().numpy(), start)
-        for config, own, loss in zip(configs, items, losses, strict=True)
-    ]
-    found = []
-    for head, config, loss in zip(
-        train_together(faces, train.expression, tasks, device=device), configs, losses, strict=True
-    ):
-        scorer = ValidScorer(valid, tuple(table.info.classes), config, loss.expression)
-        if config.blend.partner != "none":
-            partner = Path(config.blend.partner).expanduser()
-            scorer.partner = partner_logits(partner, valid, tuple(table.info.classes), device=device)
-        scored = None if head.diverged else scorer.score({"logits": _logits(network, head, views)})
-        found.append(_ScoredHead(network, spec, head, scored))
-    network.heads.load_state_dict(start)
-    return found
-
-
-def _logits(network: ExpressionNetwork, head: TrainedHead, views: Sequence[View]) -> Any:
-    network.heads.load_state_dict(head.tensors)
-    return predict_embedded(network, views)["logits"]
-
-
-def _network_of(config: TrialConfig, table: FaceTable, device: torch.device) -> tuple[ExpressionNetwork, NetworkSpec]:
-    """A network as the trainer begins with, from the worker's memory where it was built before."""
-    key = f"{_network_key(config)} {table.info.content_hash} {device}"
-    if key not in _warm:
-        with seeded(config.train.seed, epoch=0, device=device):
-            network, spec = build_trial_network(config, table.info)
-            network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        _warm[key] = network.eval(), spec
-    _warm.move_to_end(key)
-    while len(_warm) > WARM_NETWORKS:
-        _warm.popitem(last=False)
-    network, spec = _warm[key]
-    return network, replace(spec, mirror=config.model.mirror)
-
-
-def _groups(trials: Sequence[PackedTrial]) -> list[list[PackedTrial]]:
-    """Trials whose heads stand on the same embeddings and begin alike."""
-    groups: dict[str, list[PackedTrial]] = {}
-    for trial in trials:
-        try:
-            config = TrialConfig.from_flat(trial.settings)
-            key = f"{_network_key(config)} {_views_key(config)}"
-        except AffectuneError:
-            key = trial.trial_id  # fails by itself, with its own sentence
-        groups.setdefault(key, []).append(trial)
-    return list(groups.values())
-
-
-def _network_key(config: TrialConfig) -> str:
-    """What decides how a network is built, and with which weights."""
-    model = config.model.model_dump(exclude={"drop_rate", "mirror"})
-    files = {name: _stamp(str(model[name])) for name in ("weights", "start")}
-    return json.dumps([model, files, config.data.normalise, config.train.seed], sort_keys=True)
-
-
-def _views_key(config: TrialConfig) -> str:
-    views = config.train.head_views
-    return json.dumps([views, config.model.mirror, config.augment.model_dump() if views > 1 else {}], sort_keys=True)
-
-
-def _stamp(path: str) -> list[int]:
-    """Size and time of a file, so that another one of the same name is not taken for it."""
-    with suppress(OSError):
-        status = Path(path).expanduser().stat()
-        return [status.st_size, status.st_mtime_ns]
-    return []
-
-
-def _failure(trial: PackedTrial, error: Exception) -> EpochReport:
-    text = str(error) if isinstance(error, AffectuneError) else f"{type(error).__name__}: {error}"
-    with suppress(OSError):
-        write_text(Path(trial.folder) / ERROR_FILE, "".join(traceback.format_exception(error)))
+def _report(head: TrainedHead, scored: Scored | None, *, epoch_s: float) -> EpochReport:
+    """As the trainer reports a head-only trial."""
+    f1 = _macro_f1(scored)
+    found = {} if scored is None else {"head/macro_f1": f1, "train/loss": head.loss, **scored.metrics}
     return {
+        "valid/macro_f1": f1,
+        "samples_seen": head.n_seen,
+        **found,
         "epoch": 1,
-        "valid/macro_f1": 0.0,
-        "best/macro_f1": 0.0,
+        "best/macro_f1": f1,
         "best/epoch": 0,
-        "time/epoch_s": 0.0,
-        "samples_seen": 0,
-        "end": "failed",
-        "error": text.splitlines()[0] if text else type(error).__name__,
+        "time/epoch_s": epoch_s,
+        "end": "diverged" if scored is None else "completed",
     }
+
+
+def _macro_f1(scored: Scored | None) -> float:
+    return 0.0 if scored is None else scored.macro_f1
+
+
+def _failure(order: PackedTrial, error: Exception) -> EpochReport:
+    return failure_report(error, Path(order.folder))

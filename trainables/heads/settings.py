@@ -37,28 +37,29 @@ HEAD_SETTINGS = frozenset(
         "train.seed",
     }
 )
-"""Settings that change what a head learns while the backbone stands still; augmentation only with several views."""
+"""Settings that change what a head learns while the backbone stands still. Those of `augment` do with several views."""
 
 
 def why_not_packable(config: TrialConfig) -> str:
     """The setting because of which a trial's head can't be trained beside others; empty where it can."""
-    if config.train.epochs:
-        return "train.epochs"
-    if config.blend.partner != "none":
-        return "blend.partner"
-    return why_stage_not_packable(config)
+    reasons = {
+        "train.epochs": config.train.epochs > 0,
+        "blend.partner": config.blend.partner != "none",
+        "hand.backbone": config.hand.backbone != "none",
+    }
+    return next((name for name, stands in reasons.items() if stands), why_stage_not_packable(config))
 
 
 def why_stage_not_packable(config: TrialConfig) -> str:
-    """The same for the head-only epochs of a trial that goes on with all its weights."""
+    """The same for the head-only epochs of a trial, whatever comes after them and stands beside the head.
+
+    Losses on what a pooled encoder's head does not say (affinity, landmarks, a hand) do not act there.
+    """
     reasons = {
         "train.head_epochs": config.train.head_epochs == 0,
         "train.head_batch_norm": config.train.head_batch_norm != "eval",
         "model.encoder": config.model.encoder != "pooled",
         "affect.heads": config.affect.heads != "none",
-        "hand.backbone": config.hand.backbone != "none",
-        "loss.landmark_weight": config.loss.landmark_weight > 0,
-        "loss.affinity_weight": config.loss.affinity_weight > 0,
         "optimiser.sam_rho": config.optimiser.sam_rho > 0,
     }
     return next((name for name, stands in reasons.items() if stands), "")

@@ -20,7 +20,8 @@ def load_start(network: ExpressionNetwork, spec: NetworkSpec, path: Path) -> lis
     """Take over every tensor of the same name and shape from a saved model.
 
     A plain model or a DAN also starts the emotion branch of two. Heads are taken over where the classes are the same,
-    in the same order, and so is the encoder, whose embeddings they read; else they begin anew.
+    in the same order, and so is the encoder, whose embeddings they read; else they begin anew. The expression's is
+    taken over where its hidden units are as many.
 
     Args:
         network: filled in place.
@@ -36,10 +37,13 @@ def load_start(network: ExpressionNetwork, spec: NetworkSpec, path: Path) -> lis
     check_start(path, backbone=spec.backbone)
     start = load_spec(path)
     heads_fit = start.classes == spec.classes and start.design.encoder == spec.design.encoder
+    head_fits = heads_fit and start.design.head_width == spec.design.head_width
     stored = load_weights(path)
     taken: dict[str, torch.Tensor] = {}
     for name, own in network.state_dict().items():
         if name.startswith("heads.") and not heads_fit:
+            continue
+        if name.startswith(("heads.hidden.", "heads.linear.")) and not head_fits:
             continue
         source = name if name in stored else name.replace("encoder.emotion.", "encoder.", 1)
         if source in stored and stored[source].shape == own.shape:

@@ -62,7 +62,9 @@ def small_files() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_embeddings_are_computed_once_and_then_mapped(cache: EmbeddingCache, make_key: MakeKey, numbers: Numbers) -> None:
+def test_embeddings_are_computed_once_and_then_mapped(
+    cache: EmbeddingCache, make_key: MakeKey, numbers: Numbers
+) -> None:
     compute = Computer(numbers)
 
     found = [cache.fetch(make_key(), compute), cache.fetch(make_key(), compute)]
@@ -181,7 +183,7 @@ def test_no_flipped_byte_anywhere_gives_other_numbers(
     (path,) = files_in(cache)
     whole = path.read_bytes()
 
-    for place in range(0, len(whole), 7):
+    for place in range(0, len(whole), 17):
         spoilt = bytearray(whole)
         spoilt[place] ^= 1 << place % 8
         path.write_bytes(spoilt)
@@ -227,7 +229,9 @@ def test_entries_that_were_not_used_for_longest_make_room(
     assert len(room_for_three.entries()) == 3
 
 
-def test_entry_that_another_has_mapped_can_make_room(cache: EmbeddingCache, make_key: MakeKey, numbers: Numbers) -> None:
+def test_entry_that_another_has_mapped_can_make_room(
+    cache: EmbeddingCache, make_key: MakeKey, numbers: Numbers
+) -> None:
     mapped = cache.fetch(make_key(table="old"), Computer(numbers))
     room_for_one = EmbeddingCache(cache.folder, max_bytes=cache.entries()[0].n_bytes + 16_384)
 
@@ -249,8 +253,9 @@ def test_entry_larger_than_the_bound_is_used_and_not_kept(
     np.testing.assert_array_equal(found[1], numbers)
     assert not found[1].flags.writeable
     assert files_in(cache) == []
+    assert cache.serves(make_key(rows=1)) is False and EmbeddingCache(tmp_path, max_bytes=20_000).serves(make_key())
     (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert "18,784 bytes are more than AFFECTUNE_CACHE_GB allows (2,000)" in record.getMessage()
+    assert "2,400 bytes are more than AFFECTUNE_CACHE_GB allows (2,000)" in record.getMessage()
 
 
 def test_error_of_the_computation_passes_and_leaves_nothing(cache: EmbeddingCache, make_key: MakeKey) -> None:
@@ -303,7 +308,8 @@ def test_file_system_without_locks_shares_nothing(
         np.testing.assert_array_equal(cache.fetch(make_key(), compute), numbers)
 
     assert compute.n_calls == 2
-    assert cache.entries() == []
+    assert files_in(cache) == []
+    assert not cache.serves(make_key())
 
 
 def in_a_small_disk(program: str, *, mount: str) -> "subprocess.CompletedProcess[str]":
@@ -384,6 +390,15 @@ def test_what_somebody_is_writing_is_not_swept(cache: EmbeddingCache, make_key: 
         cache.empty()
 
         assert partial.exists() and lock.exists()
+
+
+def test_emptying_removes_what_a_clock_that_went_wrong_has_dated(
+    cache: EmbeddingCache, make_key: MakeKey, numbers: Numbers
+) -> None:
+    cache.fetch(make_key(), Computer(numbers))
+    os.utime(cache.entries()[0].path, (4e9, 4e9))
+
+    assert len(cache.empty()) == 1
 
 
 def test_emptying_removes_all_or_what_was_not_used_for_long(

@@ -40,9 +40,7 @@ def far_apart(left: Any, right: Any) -> bool:
     return bool(np.abs(left - right).mean() > 0.1 * np.abs(left).mean())
 
 
-def embed(
-    config: TrialConfig, table: FaceTable, cache: EmbeddingCache | None, *, rows: Any = ROWS
-) -> EmbeddedFaces:
+def embed(config: TrialConfig, table: FaceTable, cache: EmbeddingCache | None, *, rows: Any = ROWS) -> EmbeddedFaces:
     return embed_faces(build(config, table)[1], table, rows=rows, config=config, cache=cache)
 
 
@@ -84,9 +82,7 @@ def test_logits_from_the_cache_are_the_networks_own(
             np.testing.assert_allclose(found[name], numbers, rtol=2e-3, atol=2e-3 * np.abs(numbers).max())
 
 
-def test_one_entry_serves_every_subsample(
-    toy_table: FaceTable, make_config: MakeConfig, cache: EmbeddingCache
-) -> None:
+def test_one_entry_serves_every_subsample(toy_table: FaceTable, make_config: MakeConfig, cache: EmbeddingCache) -> None:
     embed(make_config(), toy_table, cache, rows=ROWS)
 
     other = embed(make_config({"model.drop_rate": 0.4}), toy_table, cache, rows=np.array([1, 2]))
@@ -216,4 +212,6 @@ def test_faces_show_their_views_in_turn_by_seed_and_epoch() -> None:
     np.testing.assert_array_equal(shown, faces.draw_views(seed=1, epoch=1))
     assert not np.array_equal(shown, faces.draw_views(seed=1, epoch=2))
     assert not np.array_equal(shown, faces.draw_views(seed=2, epoch=1))
+    some = EmbeddedFaces(views=tuple(view[:3] for view in views), rows=np.array([4, 5, 700]))
+    np.testing.assert_array_equal(some.draw_views(seed=1, epoch=1), shown[[4, 5, 700]])
     assert np.bincount(shown) == pytest.approx([333] * 3, abs=60)

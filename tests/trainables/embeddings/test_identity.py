@@ -25,7 +25,7 @@ def test_random_encoders_of_one_seed_are_the_same_whatever_stands_on_them() -> N
     others = [
         drawn(1, n_classes=8, drop_rate=0.5), drawn(1, design=Design(affect="separate", unit_width=64)),
         drawn(1).to(memory_format=torch.channels_last), use_quick_depthwise(drawn(1)), drawn(1).eval(),
-    ]  # type: ignore[call-overload]  # fmt: skip
+    ]  # fmt: skip
 
     assert {encoder_digest(other.encoder) for other in others} == {plain}
 
@@ -58,7 +58,13 @@ def test_heads_are_no_part_of_an_encoders_design() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "same"),
-    [({}, True), ({"mix": "mixup"}, True), ({"mix_alpha": 2.0}, True), ({"flip_p": 0.4}, False), ({"rand_p": 0.4}, False)],
+    [
+        ({}, True),
+        ({"mix": "mixup"}, True),
+        ({"mix_alpha": 2.0}, True),
+        ({"flip_p": 0.4}, False),
+        ({"rand_p": 0.4}, False),
+    ],
     ids=["the same", "mixing", "its strength", "mirrored more often", "RandAugment"],
 )
 def test_alterations_are_told_apart_by_what_happens_to_a_face(settings: dict[str, object], same: bool) -> None:

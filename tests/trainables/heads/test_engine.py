@@ -1,5 +1,6 @@
 """Heads that are trained together learn what each would learn alone."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from torch import nn
 from spaces.config import TrialConfig
 from trainables.data.sampling import stratified_subsample, training_items
 from trainables.embeddings.faces import EmbeddedFaces
-from trainables.heads.engine import HeadTask, Tensors, TrainedHead, train_together
+from trainables.heads.blocks import Blocks, head_order
+from trainables.heads.engine import CHUNK_ROWS, HeadTask, OutOfTime, TrainedHead, group_key, train_together
+from trainables.heads.stacked import Tensors
 from trainables.losses.class_weights import class_weights
 from trainables.losses.expression import ExpressionLoss
 from trainables.optimisers import build_head_optimiser, lr_factor, set_learning_rate
@@ -103,19 +106,13 @@ def test_head_learns_what_torch_would_teach_it(own: HeadTask) -> None:
 
 def _train_by_torch(network: nn.Module, own: HeadTask) -> None:
     """The same steps, one head at a time, with autograd and torch's optimisers."""
-    from trainables.data.sampling import epoch_order
-    from trainables.heads.engine import HEAD_EPOCHS_FROM
-
     config, epochs = own.config, own.config.train.head_epochs
     loss = ExpressionLoss(torch.from_numpy(own.weights), config.loss)
     optimiser = build_head_optimiser(network.parameters(), config.optimiser)
     n_batches = round(len(own.items) / config.train.batch_size)
     for epoch in range(1, epochs + 1):
-        order = epoch_order(
-            own.items, EXPRESSION, sampler=config.data.sampler, power=config.data.sampler_power,
-            seed=config.train.seed, epoch=HEAD_EPOCHS_FROM + epoch,
-        )  # fmt: skip
-        for number, chosen in enumerate(np.array_split(own.items.rows[order], n_batches)):
+        order = head_order(own.items, EXPRESSION, config, rows=PLAIN.rows, epoch=epoch)
+        for number, chosen in enumerate(np.array_split(order, n_batches)):
             progress = ((epoch - 1) * n_batches + number) / (n_batches * epochs)
             set_learning_rate(optimiser, lr_factor(progress, config.lr_schedule, epochs=epochs))
             optimiser.zero_grad()
@@ -150,6 +147,86 @@ def test_faces_may_be_some_of_their_split() -> None:
     some = EmbeddedFaces((PLAIN.views[0][rows],), rows)
 
     assert_same(train(own, faces=some)[0], train(own)[0])
+
+
+def test_one_seed_drops_out_the_same_numbers_and_another_does_not() -> None:
+    task_of = {seed: task(model__drop_rate=0.5, train__seed=seed, train__head_epochs=1) for seed in (0, 1)}
+
+    assert_same(train(task_of[0])[0], train(task_of[0])[0], tolerance=0.0)
+    assert not torch.equal(*(train(own)[0].tensors["linear.weight"] for own in task_of.values()))
+
+
+def test_dropout_takes_its_share_and_leaves_the_mean_and_the_bias() -> None:
+    ones = EmbeddedFaces((np.ones((1024, WIDTH), np.float16),), np.arange(1024))
+    labels = np.arange(1024).astype(np.int8) % 3
+    items = training_items(labels, np.arange(1024), sampler="shuffle")
+    config = task(model__drop_rate=0.25, train__batch_size=1024).config
+
+    inputs = [block[0].inputs.clone() for block in Blocks(ones, items, labels, config=config, n_classes=3, device=CPU)]
+
+    for seen in inputs:
+        assert seen[:, :WIDTH].unique().tolist() == pytest.approx([0.0, 1 / 0.75])
+        assert float((seen[:, :WIDTH] == 0).float().mean()) == pytest.approx(0.25, abs=0.02)
+        assert seen[:, WIDTH].unique().tolist() == [1.0]
+    assert not torch.equal(inputs[0], inputs[1])
+
+
+def test_more_heads_than_fit_into_one_matrix_are_all_trained() -> None:
+    rates = np.geomspace(1e-3, 1e-1, CHUNK_ROWS // CLASSES + 2)
+    tasks = [task(optimiser__head_only_lr=float(rate), train__head_epochs=1) for rate in rates]
+
+    heads = train(*tasks)
+
+    for place in (0, len(tasks) - 2, len(tasks) - 1):
+        assert_same(heads[place], train(tasks[place])[0])
+
+
+def test_batches_of_several_blocks_count_on_as_one_epoch() -> None:
+    """Of 1,500 faces, a block holds 1,024."""
+    expression = np.random.default_rng(1).integers(CLASSES, size=1500).astype(np.int8)
+    faces = EmbeddedFaces(
+        (np.random.default_rng(2).standard_normal((1500, WIDTH)).astype(np.float16),), np.arange(1500)
+    )
+    items = training_items(expression, np.arange(1500), sampler="shuffle")
+    own = replace(task(train__head_epochs=2, train__batch_size=100), items=items)
+    seen = [
+        batch
+        for block in Blocks(faces, items, expression, config=own.config, n_classes=3, device=CPU)
+        for batch in ((b.number, len(b.labels), int(b.labels.sum())) for b in block)
+    ]
+
+    assert [number for number, _, _ in seen] == list(range(30))
+    assert {size for _, size, _ in seen} == {100}
+    assert sum(total for _, _, total in seen) == 2 * int(expression.sum())
+
+
+def test_unlabelled_faces_do_not_count() -> None:
+    partly = EXPRESSION.copy()
+    partly[::3] = -1
+    own = task(train__head_epochs=1, train__batch_size=90)
+
+    (head,) = train_together(PLAIN, partly, [own], device=CPU)
+
+    assert head.loss == pytest.approx(np.log(3), abs=0.4)
+    assert not head.diverged
+
+
+def test_deadline_gives_all_heads_up() -> None:
+    with pytest.raises(OutOfTime):
+        train_together(PLAIN, EXPRESSION, [task()], device=CPU, deadline_s=1.0)
+
+
+def test_only_what_decides_the_batches_parts_trials() -> None:
+    together = [task(), task(loss__gamma=1.0), task(model__head_width=3), task(optimiser__name="sgd")]
+    apart = [
+        task(train__seed=1),
+        task(data__subsample_ratio=0.5),
+        task(model__drop_rate=0.1),
+        task(train__batch_size=9),
+    ]
+
+    assert len({group_key(one.config) for one in together}) == 1
+    assert len({group_key(one.config) for one in [task(), *apart]}) == 5
 
 
 def test_loss_falls_and_faces_are_counted() -> None:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from spaces.config import TrialConfig
 from trainables.checkpoint import load_network
-from trainables.embeddings.cache import EmbeddingCache
+from trainables.embeddings.cache import EmbeddingCache, default_cache
+from trainables.heads import frozen_network as frozen_network_module
 from trainables.heads.pack_run import PackedTrial, PackOrder, PackRun
+from trainables.models.backbones import build_backbone
 from trainables.models.inputs import predict_logits
 from trainables.scores import load_scores
 from trainables.trainer import SCORES_FILE, WEIGHTS_FILE, EpochReport, Trainer
@@ -115,7 +118,9 @@ def test_trial_that_cannot_be_built_fails_alone_and_says_why(face_table: "FaceTa
 def test_trial_that_trains_its_backbone_is_refused(face_table: "FaceTable", tmp_path: Path) -> None:
     reports = run(order(face_table, tmp_path, settings(train__epochs=1)))
 
-    assert reports["t0000"]["error"] == "a trial in a pack must train a head alone, got train.epochs"
+    assert reports["t0000"]["error"] == (
+        "train.epochs must be such that heads can be trained together, got 1: trial t0000"
+    )
 
 
 def test_learning_rate_beyond_reason_is_a_divergence(face_table: "FaceTable", tmp_path: Path) -> None:
@@ -133,16 +138,92 @@ def test_late_pack_begins_nothing_more(face_table: "FaceTable", tmp_path: Path) 
     assert run(order(face_table, tmp_path, settings(), deadline_s=time.time() - 1)) == {}
 
 
-def test_pack_runs_without_a_cache_and_leaves_nothing(
+def test_pack_without_a_cache_scores_the_same_up_to_half_precision(
     face_table: "FaceTable", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run(order(face_table, tmp_path / "cached", settings()))
     monkeypatch.setenv("AFFECTUNE_CACHE", "off")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    frozen_network_module._kept.clear()
 
-    reports = run(order(face_table, tmp_path / "out", settings()))
+    run(order(face_table, tmp_path / "alone", settings()))
 
-    assert reports["t0000"]["end"] == "completed"
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("affectune-pack")] == []
+    one, other = (load_scores(tmp_path / name / "t0000" / SCORES_FILE).logits for name in ("cached", "alone"))
+    np.testing.assert_allclose(one, other, rtol=5e-3, atol=5e-3)
+
+
+def test_trials_of_other_seeds_begin_with_their_own_heads_on_the_same_backbone(
+    face_table: "FaceTable", tmp_path: Path
+) -> None:
+    weights = tmp_path / "backbone.safetensors"
+    with torch.random.fork_rng(devices=[]):
+        save_file(build_backbone("test_efficientnet").net.state_dict(), weights)
+    configs = [settings(model__weights=str(weights), train__seed=seed, model__drop_rate=0.0) for seed in (0, 1)]
+
+    run(order(face_table, tmp_path, *configs))
+
+    for i, config in enumerate(configs):
+        trainer = Trainer(TrialConfig.from_flat(config), face_table, embeddings=default_cache())
+        trainer.run_epoch()
+        stored = load_scores(tmp_path / f"t{i:04d}" / SCORES_FILE)
+        np.testing.assert_allclose(stored.logits, trainer.scores().logits, rtol=1e-4, atol=1e-5)
+    assert len(list((tmp_path / "cache" / "embeddings").glob("*.arrow"))) == 3  # one backbone: train, valid, mirrored
+
+
+def test_trials_score_the_same_whoever_is_in_the_pack_with_them(face_table: "FaceTable", tmp_path: Path) -> None:
+    own = settings(loss__label_smoothing=0.2)
+    others = [settings(optimiser__head_only_lr=0.5), settings(loss__name="focal", loss__label_smoothing=0.0)]
+
+    few = run(order(face_table, tmp_path / "few", own))
+    many = run(order(face_table, tmp_path / "many", own, *others))
+
+    assert few["t0000"]["valid/macro_f1"] == many["t0000"]["valid/macro_f1"]
+    one, other = (load_scores(tmp_path / name / "t0000" / SCORES_FILE).logits for name in ("few", "many"))
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_pack_tells_what_it_has_at_each_step(
+    face_table: "FaceTable", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainables.heads.pack_run.STEP_S", 1e-6)
+    ratios = (0.5, 1.0, 0.5)
+    pack = PackRun(order(face_table, tmp_path, *(settings(data__subsample_ratio=ratio) for ratio in ratios)))
+
+    told = [pack.step(), pack.step()]
+
+    assert [set(one["reports"]) for one in told] == [{"t0000", "t0002"}, {"t0001"}]
+    assert [one["end"] for one in told] == ["", "completed"]
+
+
+def test_setting_that_does_not_fit_the_table_fails_its_trial_alone(face_table: "FaceTable", tmp_path: Path) -> None:
+    short = settings(loss__class_weights=(1.0, 2.0))
+
+    reports = run(order(face_table, tmp_path, short, settings()))
+
+    assert [reports[name]["end"] for name in ("t0000", "t0001")] == ["failed", "completed"]
+    assert "must have one weight a class (6), got 2" in reports["t0000"]["error"]
+    assert "class_weights" in (tmp_path / "t0000" / "error.txt").read_text(encoding="utf-8")
+
+
+def test_folder_that_cannot_be_written_fails_its_trial_alone(face_table: "FaceTable", tmp_path: Path) -> None:
+    (tmp_path / "t0000").write_text("in the way")
+
+    reports = run(order(face_table, tmp_path, settings(), settings(loss__label_smoothing=0.2)))
+
+    assert [reports[name]["end"] for name in ("t0000", "t0001")] == ["failed", "completed"]
+    assert "a file stands where a folder should be" in reports["t0000"]["error"]
+
+
+def test_worker_remembers_few_networks(face_table: "FaceTable", tmp_path: Path) -> None:
+    run(order(face_table, tmp_path, *(settings(train__seed=seed) for seed in range(4))))
+
+    assert len(frozen_network_module._kept) == frozen_network_module.MOST_KEPT
+
+
+def test_altered_views_are_seen(face_table: "FaceTable", tmp_path: Path) -> None:
+    run(order(face_table, tmp_path, settings(), settings(train__head_views=3, augment__flip_p=1.0)))
+
+    one, other = (load_scores(tmp_path / name / SCORES_FILE).logits for name in ("t0000", "t0001"))
+    assert not np.allclose(one, other)
 
 
 def test_order_survives_being_told_in_plain_values(face_table: "FaceTable", tmp_path: Path) -> None:

@@ -203,6 +203,25 @@ def test_joint_head_is_one_linear_layer_for_eight_classes_valence_and_arousal() 
     assert (network.heads.linear.in_features, network.heads.linear.out_features) == (1280, 10)
 
 
+def test_head_is_linear_unless_it_is_given_hidden_units() -> None:
+    plain, deep = (build_network("test_resnet", n_classes=6, design=Design(head_width=width)) for width in (0, 16))
+    width = plain.encoder.width
+
+    assert n_parameters(plain.heads) == 6 * (width + 1)
+    assert n_parameters(deep.heads) == 16 * (width + 1) + 6 * (16 + 1)
+    assert deep.eval()(faces()).shape == (2, 6)
+
+
+def test_hidden_units_are_rectified() -> None:
+    heads = build_network("test_resnet", n_classes=6, design=Design(head_width=4)).heads
+    with torch.no_grad():
+        heads.hidden[0].bias.fill_(-1e6)  # type: ignore[index]
+
+    logits = heads(torch.randn(3, heads.hidden[0].in_features))["logits"]  # type: ignore[index, union-attr]
+
+    assert torch.equal(logits, torch.zeros(3, 6))
+
+
 def test_separate_heads_have_the_published_sizes() -> None:
     with torch.device("meta"):
         network = build_network("tf_efficientnet_b0", n_classes=8, design=Design(affect="separate"))
