@@ -33,6 +33,13 @@ def own_report(result: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in result.items() if "/" in name or name in words}
 
 
+def lighten(trial: Trial) -> None:
+    """Let go of what Tune keeps of a trial that is over, for nobody: statistics of every number, copies of its config."""
+    state = trial.run_metadata
+    state.metric_analysis, state.metric_n_steps, state.last_result = {}, {}, {}
+    trial.config, trial.evaluated_params, trial.experiment_tag = {}, {}, ""
+
+
 class RecordingCallback(Callback):
     """Maps Tune's trials to our records and tells the recorder of them.
 
@@ -86,6 +93,7 @@ class RecordingCallback(Callback):
         """A trial ended by itself or was stopped by the scheduler."""
         end: TrialEnd = (trial.last_result or {}).get("end") or "stopped"
         self._recorder.trial_ended(self._records[trial.trial_id].trial_id, end)
+        lighten(trial)
 
     @never_raising
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -95,6 +103,7 @@ class RecordingCallback(Callback):
             "failed",
             error=f"worker was lost {trial.num_failures} times (out of memory, or its machine went away)",
         )
+        lighten(trial)
 
     def get_state(self) -> None:
         """Nothing goes into Tune's snapshots: the records are on disk."""

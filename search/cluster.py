@@ -3,12 +3,15 @@
 import logging
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 
+from search.gpu_sharing import GpuSharing, floored
+from search.plan import GpuWish
 from search.privacy import PRIVATE_ENVIRONMENT
 from spaces.errors import DeviceError, SearchError
 
@@ -31,11 +34,24 @@ OBJECT_STORE_BYTES = 200 * 2**20
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial takes, and how many run at once."""
+    """What one trial takes, and how many run at once.
+
+    Attributes:
+        cpus: cores; of the smallest trial, where `sharing` has each take its own.
+        gpus: likewise.
+        max_concurrent: trials at once.
+        sharing: what each trial takes of a GPU by its own config; None where all take the same.
+        n_gpus: of the cluster, where trials share them.
+        cpus_beside_gpu: cores that go with a whole GPU, of which a trial takes as large a share as of the GPU; 0 where
+            all trials take the same.
+    """
 
     cpus: float
     gpus: float
     max_concurrent: int
+    sharing: GpuSharing | None = None
+    n_gpus: float = 0.0
+    cpus_beside_gpu: float = 0.0
 
     @property
     def device(self) -> str:
@@ -50,7 +66,41 @@ class Resources:
     @property
     def n_workers(self) -> int:
         """Processes that prepare a trial's batches: where a GPU computes, the processor's other cores do that."""
-        return max(0, int(self.cpus) - 1) if self.gpus else 0
+        return max(1, int(self.cpus) - 1) if self.gpus else 0
+
+    @property
+    def gpu_share(self) -> float:
+        """Of one GPU's memory."""
+        return min(self.gpus, 1.0) or 1.0
+
+    def of(self, settings: Mapping[str, Any]) -> "Resources":
+        """What a trial with this config (flat) takes."""
+        return self if self.sharing is None else self._with(self.sharing.share_of(settings))
+
+    def whole(self) -> "Resources":
+        """The same machines with a GPU for each trial, where trials would share them: for what was not measured."""
+        return self if self.sharing is None else self._with(1.0)
+
+    def request(self) -> Any:
+        """What Ray Tune is to set aside for a trial: a dictionary, or what gives one for a trial's config."""
+        return {"cpu": self.cpus, "gpu": self.gpus} if self.sharing is None else OwnRequest(self)
+
+    def _with(self, gpus: float) -> "Resources":
+        cpus = _cores(self.cpus_beside_gpu * gpus) if self.cpus_beside_gpu else self.cpus
+        n_at_once = min(self.max_concurrent, _gpu_slots(self.n_gpus, gpus))
+        return Resources(cpus=cpus, gpus=gpus, max_concurrent=n_at_once)
+
+
+@dataclass(frozen=True)
+class OwnRequest:
+    """Asks for what a trial takes by its own order. Ray Tune pickles it."""
+
+    resources: Resources
+
+    def __call__(self, config: Mapping[str, Any]) -> dict[str, float]:
+        """From Tune's config of a trial, which holds its order."""
+        own = self.resources.of(config["order"]["settings"])
+        return {"cpu": own.cpus, "gpu": own.gpus}
 
 
 def start_ray(address: str | None) -> None:
@@ -120,25 +170,54 @@ def _set_for_local_workers() -> None:
 
 
 def plan_resources(
-    *, cpus_per_trial: float | None, gpus_per_trial: float | None, max_concurrent: int | None
+    *,
+    cpus_per_trial: float | None,
+    gpus_per_trial: GpuWish,
+    max_concurrent: int | None,
+    sharing: GpuSharing | None = None,
 ) -> Resources:
     """What trials take of the cluster as it stands: where it has GPUs, one each, else one core each.
+
+    Args:
+        cpus_per_trial: cores; one, or a share of those beside the GPUs, if None.
+        gpus_per_trial: GPUs or a part of one; one where there are any, if None; with auto, what `sharing` says.
+        max_concurrent: trials at once, at most.
+        sharing: what was measured for auto; without it auto is as None.
 
     Raises:
         DeviceError: a GPU is asked for where there is none, or more of something than the cluster has.
     """
     there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     n_cpus, n_gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
+    if gpus_per_trial == "auto":
+        gpus_per_trial = None if sharing is None else sharing.smallest
+    else:
+        sharing = None
     gpus = gpus_per_trial if gpus_per_trial is not None else (1.0 if n_gpus >= 1 else 0.0)
     if gpus > 1 and gpus != int(gpus):
         raise DeviceError(f"gpus-per-trial must be a whole number where it is above 1, got {gpus:g}")
     if gpus > n_gpus:
         raise DeviceError(f"gpus-per-trial must be at most what the cluster has ({n_gpus:g}), got {gpus:g}")
-    gpu_slots = int(n_gpus / gpus) if gpus else 10**6
-    cpus = cpus_per_trial if cpus_per_trial is not None else max(1.0, n_cpus // gpu_slots)
+    gpu_slots = _gpu_slots(n_gpus, gpus)
+    cpus = cpus_per_trial
+    if cpus is None:
+        cpus = _cores(n_cpus / gpu_slots) if sharing else max(1.0, n_cpus // gpu_slots)
     if not cpus and not gpus:
         raise DeviceError("cpus-per-trial must be above 0 where a trial has no GPU, got 0")
     if cpus > n_cpus:
         raise DeviceError(f"cpus-per-trial must be at most what the cluster has ({n_cpus:g}), got {cpus:g}")
-    slots = max(1, min(gpu_slots, int(n_cpus / cpus) if cpus else gpu_slots))
-    return Resources(cpus=cpus, gpus=gpus, max_concurrent=min(max_concurrent or slots, slots))
+    slots = max(1, min(gpu_slots, int(n_cpus / cpus + 1e-6) if cpus else gpu_slots))
+    beside = n_cpus / n_gpus if sharing and cpus_per_trial is None else 0.0
+    return Resources(cpus, gpus, min(max_concurrent or slots, slots), sharing, n_gpus if sharing else 0.0, beside)
+
+
+def _gpu_slots(n_gpus: float, gpus: float) -> int:
+    """How many trials find room on the GPUs; a trial's part is never of two."""
+    if not gpus:
+        return 10**6
+    return int(n_gpus) * int(1 / gpus + 1e-6) if gpus < 1 else int(n_gpus / gpus)
+
+
+def _cores(number: float) -> float:
+    """Whole cores, or a part of one in hundredths: rounded down, so that trials which share a GPU all find room."""
+    return float(int(number + 1e-6)) if number >= 1 else max(floored(number, digits=2), 0.01)

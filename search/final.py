@@ -11,13 +11,15 @@ import numpy as np
 from rich.console import Console
 
 from search.candidates import Candidate, load_candidate, stack_probs, trial_candidates
-from search.cluster import Resources, plan_resources, start_ray
+from search.cluster import Resources, start_ray
 from search.comparison import compare
 from search.console import SearchConsole
 from search.ensemble import selection_or_average
 from search.ensemble.bagging import BagOutcome, affordable_bags, deadlines, train_bags
 from search.final_records import ensemble_document, free_key, parent_key, run_key, summary_document, track_ensemble
 from search.folder import SearchFolder, TrialRecord
+from search.follow import resources_of
+from search.gpu_sharing import share_gpus
 from search.plan import EnsemblePlan
 from search.prelaunch import open_same_table
 from search.recorder import usable
@@ -127,16 +129,17 @@ def bag_order(
     config = TrialConfig.from_flat(record.config)
     ratio = min(config.data.subsample_ratio, MAX_BAG_RATIO)
     config = config.with_settings({"data.subsample_ratio": ratio, "train.seed": 1 + 1000 * (seed + 1) + number})
-    bag_id = f"b{number:03d}"
+    bag_id, own = f"b{number:03d}", resources.of(config.to_flat())
     return TrialOrder(
         trial_id=bag_id,
         settings=config.to_flat(),
         table=str(table.path.absolute()),
         folder=str(folder.ensemble_dir / bag_id),
-        device=resources.device,
-        n_threads=resources.n_threads,
-        n_workers=resources.n_workers,
+        device=own.device,
+        n_threads=own.n_threads,
+        n_workers=own.n_workers,
         deadline_s=deadline_s,
+        gpu_share=own.gpu_share,
     )
 
 
@@ -152,11 +155,10 @@ def _train_bags(
     if plan.n_bags == 0:
         return []
     start_ray(plan.address)
-    resources = plan_resources(
-        cpus_per_trial=plan.cpus_per_trial, gpus_per_trial=plan.gpus_per_trial, max_concurrent=plan.max_concurrent
-    )
     first = _first_free_number(folder, tracker)
     parents = ranked[: plan.n_configs]
+    configs = [TrialConfig.from_flat(parent.config) for parent in parents]
+    resources = resources_of(plan, share_gpus(plan, configs, table.info))
     slots, time_s = resources.max_concurrent, plan.time_budget_s or LEAST_BAGS_S
     typical_s = max(parent.wall_s for parent in parents)
     n_bags = plan.n_bags or affordable_bags(slots=slots, time_budget_s=time_s, typical_s=typical_s)

@@ -14,13 +14,14 @@ from search.callbacks import RecordingCallback
 from search.cluster import Resources, plan_resources
 from search.console import SearchConsole
 from search.folder import STUDY_FILE, SearchFolder, TrialRecord
+from search.gpu_sharing import GpuSharing
 from search.interrupts import gentle_signals
 from search.packs.callbacks import PackCallback
 from search.packs.console import PackConsole
 from search.packs.runs import PackRuns
 from search.packs.searcher import Pack, PackSearcher
 from search.packs.space import is_packed
-from search.plan import SearchPlan
+from search.plan import EnsemblePlan, SearchPlan
 from search.prelaunch import iter_representatives
 from search.recorder import Recorder, count_ends, usable
 from search.run_log import NoRuns
@@ -55,10 +56,13 @@ class SearchOutcome:
     note: str = ""
 
 
-def resources_of(plan: SearchPlan) -> Resources:
-    """What a plan's trials take of the cluster as it stands. Raises DeviceError."""
+def resources_of(plan: SearchPlan | EnsemblePlan, sharing: GpuSharing | None = None) -> Resources:
+    """What a plan's trials take of the cluster as it stands, by what was measured for it. Raises DeviceError."""
     return plan_resources(
-        cpus_per_trial=plan.cpus_per_trial, gpus_per_trial=plan.gpus_per_trial, max_concurrent=plan.max_concurrent
+        cpus_per_trial=plan.cpus_per_trial,
+        gpus_per_trial=plan.gpus_per_trial,
+        max_concurrent=plan.max_concurrent,
+        sharing=sharing,
     )
 
 
@@ -236,7 +240,7 @@ def _drive_packs(
 
 def _fit(drive: _Drive, folder: SearchFolder, *, resources: Resources, n_launches: int) -> None:
     folder.remove_tune_dirs()
-    trainable: Any = tune.with_resources(drive.trainable, {"cpu": resources.cpus, "gpu": resources.gpus})
+    trainable: Any = tune.with_resources(drive.trainable, resources.request())
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -244,7 +248,7 @@ def _fit(drive: _Drive, folder: SearchFolder, *, resources: Resources, n_launche
             scheduler=drive.scheduler,
             num_samples=-1,  # the searcher says when there are enough
             max_concurrent_trials=resources.max_concurrent,
-            reuse_actors=resources.gpus == 0,  # a GPU's memory is only sure to be free when its process has gone
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name=f"tune-{n_launches}",  # the workers of a killed driver may still write into theirs
@@ -265,7 +269,7 @@ def _fit(drive: _Drive, folder: SearchFolder, *, resources: Resources, n_launche
 
 
 def _order(record: TrialRecord, work: _Work, deadline_s: float | None) -> dict[str, Any]:
-    resources = work.resources
+    resources = work.resources.of(record.config)
     return TrialOrder(
         trial_id=record.trial_id,
         settings=record.config,
@@ -275,6 +279,7 @@ def _order(record: TrialRecord, work: _Work, deadline_s: float | None) -> dict[s
         n_threads=resources.n_threads,
         n_workers=resources.n_workers,
         deadline_s=deadline_s,
+        gpu_share=resources.gpu_share,
     ).to_dict()
 
 

@@ -10,9 +10,10 @@ from search.first_stage import measure_first, run_first
 from search.folder import SPACE_FILE, SearchManifest, create_folder
 from search.folder_lock import only_driver
 from search.follow import SearchOutcome, follow, resources_of
+from search.gpu_sharing import share_gpus
 from search.packs.space import check_heads_space
 from search.plan import DEFAULT_TRIALS, SearchPlan
-from search.prelaunch import check_launch
+from search.prelaunch import check_launch, iter_representatives
 from search.sampler import StudySampler
 from search.state import SearchState
 from search.tracking_server import check_server, default_tracking_uri
@@ -73,17 +74,17 @@ def run_search(
     )
     with only_driver(folder):
         start_ray(plan.address)
-        resources = resources_of(plan)
+        resources = resources_of(plan, share_gpus(plan, iter_representatives(space), table.info))
         write_text(folder.path / SPACE_FILE, space.to_yaml())
         folder.write_manifest(manifest)  # from here on there is a search, which can be resumed
         if plan.first:
             stopped, space = run_first(
-                folder, space, table, plan=plan, resources=resources, screen_to_stderr=screen_to_stderr
+                folder, space, table, plan=plan, resources=resources.whole(), screen_to_stderr=screen_to_stderr
             )
             if stopped is not None:
                 return stopped
         state = SearchState(StudySampler(space, seed=plan.seed))
         outcome = follow(state, folder, table, plan=plan, resources=resources, screen_to_stderr=screen_to_stderr)
         if plan.first:
-            measure_first(outcome, table, resources=resources, screen_to_stderr=screen_to_stderr)
+            measure_first(outcome, table, resources=resources.whole(), screen_to_stderr=screen_to_stderr)
         return outcome

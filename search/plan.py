@@ -1,6 +1,10 @@
 """What a user asks of a search and of a final job: budgets, resources, sizes."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+GpuWish = float | Literal["auto"] | None
+"""GPUs a trial: a number, as small a part as was measured to do, or what there is."""
 
 DEFAULT_TRIALS = 30
 """Of a search that neither trials nor time bound."""
@@ -15,7 +19,7 @@ class SearchPlan:
         time_budget_s: seconds from the launch; None bounds it by trials alone.
         max_concurrent: trials at once; as many as fit if None.
         cpus_per_trial: cores; one, or a GPU's share of them, if None.
-        gpus_per_trial: may be a fraction; one where there are any, if None.
+        gpus_per_trial: may be a fraction, or auto for what measurements say; one where there are any, if None.
         address: of a running Ray cluster; None starts a local one.
         seed: of the sampler.
         grace_epochs: no trial is stopped before it has seen the faces of so many epochs.
@@ -30,7 +34,7 @@ class SearchPlan:
     time_budget_s: float | None = None
     max_concurrent: int | None = None
     cpus_per_trial: float | None = None
-    gpus_per_trial: float | None = None
+    gpus_per_trial: GpuWish = None
     address: str | None = None
     seed: int = 0
     grace_epochs: int = 1
@@ -60,6 +64,6 @@ class EnsemblePlan:
     time_budget_s: float | None = None
     max_concurrent: int | None = None
     cpus_per_trial: float | None = None
-    gpus_per_trial: float | None = None
+    gpus_per_trial: GpuWish = None
     address: str | None = None
     seed: int = 0

@@ -98,7 +98,9 @@ class Recorder:
         return trial_id in self._running
 
     def trial_preempted(self, trial_id: str) -> None:
-        """A trial's worker was lost; it goes on in another."""
+        """A trial's worker was lost; it goes on in another. One that was lost before it began leaves nothing to note."""
+        if trial_id not in self._running:
+            return
         self.records[trial_id].n_preempted += 1
         self._tracker.set_tags(trial_id, {"affectune.n_preempted": self.records[trial_id].n_preempted})
 

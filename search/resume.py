@@ -15,8 +15,9 @@ from search.first_stage import measure_first, run_first
 from search.folder import SPACE_FILE, SearchFolder, SearchManifest, open_folder
 from search.folder_lock import only_driver
 from search.follow import CLOSING_S, SearchOutcome, follow, resources_of
+from search.gpu_sharing import share_gpus
 from search.plan import SearchPlan
-from search.prelaunch import check_launch, open_same_table
+from search.prelaunch import check_launch, iter_representatives, open_same_table
 from search.state import SearchState, load_state, settle_runs
 from search.tracking import Tracker
 from search.tracking_server import check_server
@@ -82,7 +83,7 @@ def resume_search(
         check_launch(space, table)
         plan = _plan_of(manifest, resources or {}, n_trials=n_trials, time_budget_s=time_budget_s)
         start_ray(plan.address)
-        available = resources_of(plan)
+        available = resources_of(plan, share_gpus(plan, iter_representatives(space), table.info))
         total_s = None if time_budget_s is None else spent_s + time_budget_s
         folder.write_manifest(
             replace(
@@ -98,14 +99,14 @@ def resume_search(
         )
         if plan.first:
             stopped, space = run_first(
-                folder, space, table, plan=plan, resources=available, screen_to_stderr=screen_to_stderr
+                folder, space, table, plan=plan, resources=available.whole(), screen_to_stderr=screen_to_stderr
             )
             if stopped is not None:
                 return stopped
             state = load_state(folder, space, seed=manifest.seed)
         outcome = follow(state, folder, table, plan=plan, resources=available, screen_to_stderr=screen_to_stderr)
         if plan.first:
-            measure_first(outcome, table, resources=available, screen_to_stderr=screen_to_stderr)
+            measure_first(outcome, table, resources=available.whole(), screen_to_stderr=screen_to_stderr)
         return outcome
 
 

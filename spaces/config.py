@@ -4,6 +4,7 @@ A space names a field by its dotted path (`loss.label_smoothing`). The same obje
 command line's `--fix` and what MLflow shows as parameters.
 """
 
+import sys
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -84,7 +85,7 @@ class TrialConfig(Section):
     def to_flat(self) -> dict[str, Value]:
         """Every setting by its dotted name, sections in their order."""
         return {
-            f"{section}.{field}": getattr(getattr(self, section), field)
+            sys.intern(f"{section}.{field}"): getattr(getattr(self, section), field)  # one name for all trials
             for section, settings in TrialConfig.model_fields.items()
             for field in _fields_of(settings.annotation)
         }

@@ -11,7 +11,7 @@ import torch
 T = TypeVar("T")
 
 CONTEXT_BYTES = 600 * 2**20
-"""What a process takes on a GPU beside its tensors: CUDA's context and the kernels that are loaded. A generous guess."""
+"""What a process takes of a GPU beside its tensors, for CUDA's context and loaded kernels: a generous guess."""
 
 LEFTOVER_BYTES = 64 * 2**20
 """Small enough that the next trial does not miss it, large enough for what PyTorch itself keeps."""
@@ -120,4 +120,4 @@ def _allocated_bytes() -> int:
 
 
 def _has_gpu_open() -> bool:
-    return torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call,no-any-return]
+    return torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]

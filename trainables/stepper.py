@@ -37,6 +37,7 @@ class Stepper:
 
     Attributes:
         network: that is trained.
+        spec: of the network.
         average: of its weights, over the steps.
         micro_batch: faces that go through the network at once; None for a whole batch.
         n_oom: how often memory ran out.
@@ -69,7 +70,7 @@ class Stepper:
         """
         self.network = network
         self.average = WeightAverage(network, decay=config.train.ema_decay)
-        self._spec = spec
+        self.spec = spec
         self._loss = loss
         self._config = config
         self._memory = memory
@@ -215,7 +216,7 @@ class Stepper:
             return {"mixed": self._loss.mixed(outputs, labels, labels[partners], mixing.share)}
 
     def _inputs(self, images: torch.Tensor) -> torch.Tensor:
-        return to_inputs(images.to(self._device, non_blocking=True), self._spec)
+        return to_inputs(images.to(self._device, non_blocking=True), self.spec)
 
     def _looks(self, part: Batch) -> torch.Tensor | None:
         return None if part.appearance is None else self._inputs(part.appearance)

@@ -29,6 +29,7 @@ from trainables.embeddings.compute import embed_faces, predict_embedded, valid_e
 from trainables.embeddings.encoder import FrozenEncoder
 from trainables.embeddings.faces import EmbeddedFaces
 from trainables.frozen_memory import KeptTwin
+from trainables.gpu_profile import compiles, load_profile
 from trainables.head_only import train_heads, train_heads_drifting
 from trainables.heads.blocks import HEAD_EPOCHS_FROM, head_order
 from trainables.heads.engine import HeadTask, train_together
@@ -107,9 +108,13 @@ class Trainer:
         if embeddings is not None and arithmetic(config, self._device) is torch.float32:
             kept = KeptTwin(embeddings, table, self.spec, self._items)
         memory = build_memory(network.encoder, n_items=len(self._items), is_offline=looks_the_same, kept=kept)
-        self._stepper = Stepper(network, self.spec, loss=self._loss, config=config, memory=memory)
-        self._table, self._memory, self._embeddings = table, memory, embeddings
         n_batches = len(self._batches(epoch=1))
+        profile = (
+            load_profile(config, table.info, self._device, cache=embeddings.folder) if embeddings is not None else None
+        )
+        is_worth = compiles(config, profile, n_steps=n_batches * config.train.epochs)
+        self._stepper = Stepper(network, self.spec, loss=self._loss, config=config, memory=memory, compiles=is_worth)
+        self._table, self._memory, self._embeddings = table, memory, embeddings
         self._faces_per_step = len(self._items.rows) / n_batches
         self._budget = StepBudget(
             planned_steps=n_batches * config.train.epochs,

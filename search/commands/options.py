@@ -53,6 +53,11 @@ def share(text: str) -> float:
     return value
 
 
+def _gpus(text: str) -> float | str:
+    """A number from 0 up, or auto."""
+    return text if text == "auto" else not_negative(text)
+
+
 def class_names(text: str) -> list[str]:
     """Names between commas, each once; or those of a named order such as lsd6."""
     names = [name.strip() for name in text.split(",")]
@@ -100,8 +105,9 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--gpus-per-trial",
         metavar="X",
-        type=not_negative,
-        help="GPUs a trial; with a fraction, trials share one and its memory (default: 1 if any)",
+        type=_gpus,
+        help="GPUs a trial; with a fraction, trials share one and its memory; auto measures what each network needs "
+        "and shares GPUs by that (default: 1 if any)",
     )
     group.add_argument("--address", metavar="A", help="a running Ray cluster, such as auto (default: a local one)")
 

@@ -46,7 +46,7 @@ def train_bags(
     Returns:
         One outcome a bag, in the order of `orders`.
     """
-    task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=2)(_train_bag)
+    task = ray.remote(max_retries=2)(_train_bag)
     waiting = list(orders)
     running: dict[Any, TrialOrder] = {}
     told: dict[str, int] = {}
@@ -55,7 +55,8 @@ def train_bags(
         while waiting or running:
             while waiting and len(running) < resources.max_concurrent:
                 order = waiting.pop(0)
-                running[task.remote(order.to_dict())] = order
+                own = resources.of(order.settings)
+                running[task.options(num_cpus=own.cpus, num_gpus=own.gpus).remote(order.to_dict())] = order
             ready, _ = ray.wait(list(running), num_returns=1, timeout=POLL_S)
             for order in running.values():
                 _tell_news(order, told, on_epoch)

@@ -6,7 +6,15 @@ import weakref
 import pytest
 import torch
 
-from trainables.memory import free_memory, in_pieces, is_out_of_memory
+from trainables.memory import (
+    LEFTOVER_BYTES,
+    capped_fraction,
+    free_memory,
+    in_pieces,
+    is_gpu_free,
+    is_out_of_memory,
+    keep_pages,
+)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +84,50 @@ def test_error_is_passed_on_when_one_face_does_not_fit_or_memory_is_not_the_matt
 
 def test_memory_can_be_freed_where_there_is_no_gpu() -> None:
     free_memory()
+
+
+def test_gpu_is_free_when_next_to_nothing_is_held_there() -> None:
+    assert is_gpu_free()
+    assert is_gpu_free(lambda: LEFTOVER_BYTES)
+    assert not is_gpu_free(lambda: LEFTOVER_BYTES + 1)
+
+
+def test_gpu_is_looked_at_once_what_nobody_uses_is_freed() -> None:
+    class Node:
+        other: "Node | None" = None
+
+    one, two = Node(), Node()
+    one.other, two.other = two, one
+    is_alive = weakref.ref(one)
+    del one, two
+
+    assert is_gpu_free(lambda: 0 if is_alive() is None else 2**40)
+
+
+@pytest.mark.parametrize(
+    ("share", "card_gib", "fraction"),
+    [(1.0, 80, 1.0), (0.25, 80, 0.25 - 600 / 80 / 1024), (0.0625, 2, 0.01)],
+    ids=["whole card", "a quarter", "less than a context"],
+)
+def test_tensors_may_take_a_share_of_the_card_but_for_the_context(share: float, card_gib: int, fraction: float) -> None:
+    assert capped_fraction(share, card_bytes=card_gib * 2**30) == pytest.approx(fraction)
+
+
+def test_shares_of_a_card_and_their_contexts_are_no_more_than_the_card() -> None:
+    taken = 4 * (capped_fraction(0.25, card_bytes=24 * 2**30) * 24 * 2**30 + 600 * 2**20)
+
+    assert taken <= 24 * 2**30
+
+
+def test_pages_can_be_kept_more_than_once() -> None:
+    keep_pages()
+    keep_pages()
+
+
+@pytest.mark.gpu
+def test_gpu_is_not_free_while_a_tensor_is_held_there() -> None:
+    held = torch.zeros(LEFTOVER_BYTES + 1, dtype=torch.uint8, device="cuda")
+
+    assert not is_gpu_free()
+    del held
+    assert is_gpu_free()

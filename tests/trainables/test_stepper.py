@@ -1,7 +1,8 @@
 """A training step: how a batch is cut into parts, in which arithmetic it is computed, and where memory runs out."""
 
-import logging
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,10 @@ def run_short_of_memory(trainer: Trainer, *, n_faces: int, passes_before: int = 
 
 def states_of(trainer: Trainer) -> dict[str, torch.Tensor]:
     stepper = trainer._stepper
-    return {**stepper.network.state_dict(), **{f"averaged.{n}": t for n, t in stepper.average.network.state_dict().items()}}
+    return {
+        **stepper.network.state_dict(),
+        **{f"averaged.{n}": t for n, t in stepper.average.network.state_dict().items()},
+    }
 
 
 OOM_SETTINGS: dict[str, dict[str, Any]] = {
@@ -121,9 +125,7 @@ def test_step_is_repeated_from_where_it_began_when_memory_runs_out_in_its_middle
     assert all(torch.equal(tensor, states_of(unharmed)[name]) for name, tensor in states_of(trainer).items())
 
 
-def test_smaller_parts_are_kept_by_a_run_that_goes_on(
-    toy_table: FaceTable, make_config: MakeConfig
-) -> None:
+def test_smaller_parts_are_kept_by_a_run_that_goes_on(toy_table: FaceTable, make_config: MakeConfig) -> None:
     cut, resumed = (Trainer(make_config(), toy_table) for _ in range(2))
     run_short_of_memory(cut, n_faces=8)
     cut.run_epoch()
@@ -144,10 +146,67 @@ def test_trial_fails_with_a_sentence_when_two_faces_do_not_fit(
         raise error
 
     trainer._stepper.network.heads.register_forward_pre_hook(fail)
-    with pytest.raises(DeviceError, match="a step on 2 faces must fit into memory, got out of memory: cpu; choose a sm"):
+    with pytest.raises(DeviceError, match="a step on 2 faces must fit into memory, got out of memory: cpu; choose"):
         trainer.run_epoch()
 
     assert (trainer._stepper.micro_batch, trainer._stepper.n_oom) == (2, 3)
+
+
+@pytest.mark.slow
+def test_compiled_training_learns_what_training_does_and_names_its_weights_alike(
+    toy_table: FaceTable, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced and put together again as for a compiler, whose own part takes a minute and more."""
+    monkeypatch.setattr("torch.compile", partial(torch.compile, backend="aot_eager"))
+    settings = {"train.epochs": 1, "model.drop_rate": 0.0}
+    plain, compiled = (Trainer(make_config({**settings, "train.compile": how}), toy_table) for how in ("off", "on"))
+
+    expected, report = plain.run_epoch(), compiled.run_epoch()
+
+    assert report["train/compiled"] == 1.0
+    assert "train/compiled" not in expected
+    assert report["train/loss"] == pytest.approx(expected["train/loss"], rel=1e-3)
+    assert list(states_of(compiled)) == list(states_of(plain))
+    compiled.save_outputs(tmp_path)
+    resumed = Trainer(make_config({**settings, "train.compile": "off"}), toy_table)
+    resumed.load_state_dict(compiled.state_dict())
+    assert all(torch.equal(tensor, states_of(compiled)[name]) for name, tensor in states_of(resumed).items())
+
+
+@pytest.mark.parametrize("when", ["first pass", "backward pass"])
+def test_training_goes_on_without_compiling_where_that_fails(
+    toy_table: FaceTable,
+    make_config: MakeConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    when: str,
+) -> None:
+    """As where no compiler is found: PyTorch then raises at the first forward pass, or only at the first backward."""
+    trainer, plain = (Trainer(make_config({"train.epochs": 1}), toy_table) for _ in range(2))
+    outputs = trainer._stepper._outputs
+
+    class Fails(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, logits: torch.Tensor) -> torch.Tensor:
+            return logits.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("InvalidCxxCompiler: no working C++ compiler found\nmore")
+
+    def fail(*args: Any, **options: Any) -> dict[str, torch.Tensor]:
+        found = outputs(*args, **options)
+        if when == "first pass":
+            raise RuntimeError("InvalidCxxCompiler: no working C++ compiler found\nmore")
+        return {**found, "logits": Fails.apply(found["logits"])}  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(trainer._stepper, "_outputs", fail)
+    monkeypatch.setattr(trainer._stepper, "is_compiled", True)
+    report, expected = trainer.run_epoch(), plain.run_epoch()
+
+    assert report["train/loss"] == expected["train/loss"]
+    assert all(torch.equal(tensor, states_of(plain)[name]) for name, tensor in states_of(trainer).items())
+    assert "without torch.compile, which failed: RuntimeError: InvalidCxxCompiler: no working" in caplog.text
 
 
 def test_other_errors_of_a_step_are_not_taken_for_a_lack_of_memory(

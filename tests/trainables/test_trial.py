@@ -45,3 +45,22 @@ def test_trial_begins_another_in_the_same_worker(trial: Trial, make_order: Calla
     assert taken is True
     assert trial.step()["end"] == "completed"
     assert (tmp_path / "t0001" / "weights.safetensors").is_file()
+
+
+def test_worker_that_cannot_free_its_gpu_takes_the_next_trial_and_ends_in_its_first_step(
+    trial: Trial, make_order: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial.setup(make_order("t0000", {"train.epochs": 1}))
+    monkeypatch.setattr("trainables.trial.is_gpu_free", lambda: False)
+
+    def end(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr("os._exit", end)
+
+    taken = trial.reset_config(make_order("t0001", {"train.epochs": 1}))
+
+    assert taken is True
+    assert trial._run is None
+    with pytest.raises(SystemExit, match="1"):
+        trial.step()

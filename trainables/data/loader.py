@@ -24,9 +24,7 @@ class BatchLoader:
     A worker whose parent was killed ends by itself within seconds.
     """
 
-    def __init__(
-        self, make_batches: MakeBatches, *, n_workers: int = 0, device: torch.device = CPU
-    ) -> None:
+    def __init__(self, make_batches: MakeBatches, *, n_workers: int = 0, device: torch.device = CPU) -> None:
         """
         Args:
             make_batches: from the number of an epoch to its batches; they are the same in whichever process.

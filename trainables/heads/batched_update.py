@@ -33,6 +33,7 @@ class BatchedUpdate:
         self._flat_gradients = [gradient.view(n_trials, -1) for gradient in gradients]
         self._clips = [config.grad_clip or float("inf") for config in configs]
         self._has_clips = any(config.grad_clip for config in configs)
+        self._longest = torch.tensor(self._clips, device=parameters[0].device)
         self._n_steps = torch.zeros((), device=parameters[0].device)
         own = [([p[i] for p in parameters], [g[i] for g in gradients]) for i in range(n_trials)]
         self._movers: list[_Momentum | _Adam]
@@ -57,8 +58,11 @@ class BatchedUpdate:
             return [None] * len(self._clips)
         norms = [torch.linalg.vector_norm(gradient, dim=1) for gradient in self._flat_gradients]
         total = norms[0] if len(norms) == 1 else torch.stack(norms).norm(dim=0)  # [trials]
-        lengths = enumerate(zip(total.tolist(), self._clips, strict=True))
-        return [None if norm <= clip else (total[i] + CLIP_EPS) / clip for i, (norm, clip) in lengths]
+        is_short = [norm <= clip for norm, clip in zip(total.tolist(), self._clips, strict=True)]
+        if all(is_short):
+            return [None] * len(is_short)
+        divisors = ((total + CLIP_EPS) / self._longest).unbind()
+        return [None if short else divisor for short, divisor in zip(is_short, divisors, strict=True)]
 
 
 class _Adam:

@@ -20,12 +20,8 @@ from trainables.embeddings.faces import EmbeddedFaces
 from trainables.heads.batched_loss import BatchedLoss
 from trainables.heads.batched_update import BatchedUpdate
 from trainables.heads.blocks import Blocks, HeadBatch
-from trainables.heads.stacked import StackedHeads, Tensors
+from trainables.heads.stacked import StackedHeads, Tensors, chunks_of
 from trainables.optimisers import lr_factor
-
-CHUNK_ROWS = 256
-"""Rows of the matrices that heads are stacked in: with more, products get no quicker, but weights and the optimiser's
-numbers leave the processor's cache."""
 
 
 class OutOfTime(Exception):  # noqa: N818 - nothing is wrong
@@ -131,7 +127,9 @@ def _train_group(
     blocks = Blocks(
         faces, first.items, expression, config=first.config, n_classes=len(first.weights), device=device
     )  # fmt: skip
-    chunks = [_Chunk(tasks, places, n_steps=blocks.n_steps, device=device) for places in _chunks(tasks)]
+    kinds = ["momentum" if task.config.optimiser.name == "sgd" else "adam" for task in tasks]
+    stackable = chunks_of([task.start for task in tasks], kinds)
+    chunks = [_Chunk(tasks, places, n_steps=blocks.n_steps, device=device) for places in stackable]
     last_epoch = blocks.n_steps - blocks.n_batches
     for block in blocks:
         if deadline_s is not None and time.time() > deadline_s:
@@ -141,18 +139,6 @@ def _train_group(
                 chunk.step(batch, is_measured=batch.number >= last_epoch)
     found = {place: head for chunk in chunks for place, head in chunk.trained(blocks).items()}
     return [found[place] for place in range(len(tasks))]
-
-
-def _chunks(tasks: Sequence[HeadTask]) -> list[list[int]]:
-    """Places of tasks whose heads have one shape and one optimiser, at most `CHUNK_ROWS` rows each."""
-    alike: dict[tuple[int, bool], list[int]] = {}
-    for place, task in enumerate(tasks):
-        alike.setdefault((task.config.model.head_width, task.config.optimiser.name == "sgd"), []).append(place)
-    found = []
-    for (n_hidden, _), places in alike.items():
-        size = max(1, CHUNK_ROWS // (n_hidden or len(tasks[0].weights)))
-        found += [places[first : first + size] for first in range(0, len(places), size)]
-    return found
 
 
 class _Chunk:

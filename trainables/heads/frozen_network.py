@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.func import functional_call
 
 from spaces.config import TrialConfig
 from trainables.checkpoint import NetworkSpec, state_on_cpu
@@ -19,9 +18,7 @@ from trainables.embeddings.cache import EmbeddingCache
 from trainables.embeddings.compute import embed_faces, to_floats, valid_embeddings
 from trainables.embeddings.encoder import FrozenEncoder
 from trainables.embeddings.faces import EmbeddedFaces, View
-from trainables.heads.stacked import Tensors
-from trainables.models.architectures.design import Design
-from trainables.models.architectures.heads import Heads
+from trainables.heads.stacked import StackedHeads, Tensors, chunks_of, padded_inputs
 from trainables.models.architectures.network import ExpressionNetwork
 from trainables.models.build import build_trial_network, design_of
 from trainables.randomness import seeded
@@ -31,6 +28,9 @@ MOST_KEPT = 2
 
 MOST_STARTS = 16
 """Heads to begin with that are remembered with a network."""
+
+FACES_AT_ONCE = 1024
+"""Valid faces that heads are asked about at once."""
 
 CPU = torch.device("cpu")
 
@@ -76,18 +76,18 @@ class FrozenNetwork:
         return state, replace(self._spec, design=design_of(config))
 
     @torch.inference_mode()
-    def answers(
-        self, heads: Sequence[Tensors], *, device: torch.device, batch_size: int = 4096
-    ) -> list[npt.NDArray[np.float32]]:
+    def answers(self, heads: Sequence[Tensors], *, device: torch.device) -> list[npt.NDArray[np.float32]]:
         """What the network says of the valid faces with each of the heads: their logits, [faces, classes] each."""
-        n_classes = len(self._spec.classes)
-        owned = [(_module(head, n_classes), {name: part.to(device) for name, part in head.items()}) for head in heads]
+        stackable = chunks_of(heads, kinds=["any"] * len(heads))
+        chunks = [(places, StackedHeads([heads[i] for i in places], device)) for places in stackable]
         found: list[list[torch.Tensor]] = [[] for _ in heads]
-        for first in range(0, len(self.valid[0]), batch_size):
-            seen = [to_floats(view[first : first + batch_size], device) for view in self.valid]
-            for parts, (module, tensors) in zip(found, owned, strict=True):
-                said = [functional_call(module, tensors, (embeddings,))["logits"] for embeddings in seen]
-                parts.append((sum(said) / len(said)).cpu())
+        for first in range(0, len(self.valid[0]), FACES_AT_ONCE):
+            faces = slice(first, first + FACES_AT_ONCE)
+            seen = [padded_inputs(to_floats(view[faces], device)) for view in self.valid]
+            for places, stacked in chunks:
+                said = torch.stack([stacked.forward(inputs) for inputs in seen]).mean(dim=0)  # [heads, classes, faces]
+                for place, logits in zip(places, said.cpu(), strict=True):
+                    found[place].append(logits.T)
         return [torch.cat(parts).numpy() for parts in found]
 
 
@@ -143,14 +143,6 @@ def _build(config: TrialConfig, table: FaceTable) -> tuple[ExpressionNetwork, Ne
     with seeded(config.train.seed, epoch=0, device=CPU):
         network, spec = build_trial_network(config, table.info)
     return network.to(memory_format=torch.channels_last), spec
-
-
-def _module(head: Tensors, n_classes: int) -> Heads:
-    """Heads that these tensors fit, without numbers of their own."""
-    n_hidden = len(head["hidden.0.bias"]) if "hidden.0.bias" in head else 0
-    first = "hidden.0.weight" if n_hidden else "linear.weight"
-    with torch.device("meta"):
-        return Heads(head[first].shape[1], n_classes, Design(head_width=n_hidden), logit_norm=False)
 
 
 def _stamp(path: str) -> tuple[int, int] | None:

@@ -215,10 +215,11 @@ class PackRun:
         save_scores(folder / SCORES_FILE, split_scores(valid, classes, scored.logits, extras=scored.extras))
 
     def _keeps_weights(self, trial_id: str, macro_f1: float) -> bool:
+        if trial_id in self._order.keep_always:  # and takes no other's place
+            return True
         n_better = sum(score >= macro_f1 for score in self._scores)
         self._scores.append(macro_f1)
-        is_among_best = macro_f1 > self._order.weights_above and n_better < self._order.keep_weights
-        return is_among_best or trial_id in self._order.keep_always
+        return macro_f1 > self._order.weights_above and n_better < self._order.keep_weights
 
 
 def _packable_config(order: PackedTrial) -> TrialConfig:

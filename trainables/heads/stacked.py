@@ -3,10 +3,15 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 
 Tensors = dict[str, torch.Tensor]
 """A head's tensors by their names in `Heads`: `linear.weight` [classes, width], `linear.bias` [classes]; with a hidden
 layer also `hidden.0.weight` [hidden, width] and `hidden.0.bias` [hidden]."""
+
+CHUNK_ROWS = 256
+"""Rows of a matrix of stacked heads: with more, products get no quicker, but weights and the optimiser's numbers leave
+the processor's cache."""
 
 LANES = 16
 """Rows of matrices begin at multiples of so many numbers, where processors read them quickest."""
@@ -15,6 +20,27 @@ LANES = 16
 def padded_width(width: int) -> int:
     """Numbers in a row of inputs: an embedding, the 1 that a bias is multiplied by, and zeros."""
     return -(-(width + 1) // LANES) * LANES
+
+
+def chunks_of(heads: Sequence[Tensors], kinds: Sequence[str]) -> list[list[int]]:
+    """Places of heads that can be stacked: those of one shape and one kind, `CHUNK_ROWS` rows of them at most."""
+    alike: dict[tuple[int, str], list[int]] = {}
+    for place, (head, kind) in enumerate(zip(heads, kinds, strict=True)):
+        alike.setdefault((len(head.get("hidden.0.bias", ())), kind), []).append(place)
+    found = []
+    for (n_hidden, _), places in alike.items():
+        size = max(1, CHUNK_ROWS // (n_hidden or len(heads[0]["linear.bias"])))
+        found += [places[first : first + size] for first in range(0, len(places), size)]
+    return found
+
+
+def padded_inputs(embeddings: torch.Tensor) -> torch.Tensor:
+    """[batch, width] to what stacked heads are applied to, [batch, padded width]."""
+    batch, width = embeddings.shape
+    inputs = embeddings.new_zeros(batch, padded_width(width))
+    inputs[:, :width] = embeddings
+    inputs[:, width] = 1.0
+    return inputs
 
 
 class StackedHeads:
@@ -81,4 +107,4 @@ def _stacked(starts: Sequence[Tensors], layer: str, device: torch.device) -> tor
 
 
 def _padded(matrices: torch.Tensor, n_columns: int) -> torch.Tensor:
-    return torch.nn.functional.pad(matrices, (0, n_columns - matrices.shape[2]))
+    return F.pad(matrices, (0, n_columns - matrices.shape[2]))

@@ -82,6 +82,14 @@ def test_resources_are_the_keywords_of_a_plan() -> None:
     assert resources == {"max_concurrent": 3, "cpus_per_trial": None, "gpus_per_trial": 0.5, "address": None}
 
 
+@pytest.mark.parametrize(("text", "wish"), [("auto", "auto"), ("0", 0.0), ("2", 2.0)])
+def test_gpus_are_a_number_or_left_to_measurements(text: str, wish: float | str) -> None:
+    parser = argparse.ArgumentParser()
+    add_resources(parser)
+
+    assert resources_of(parser.parse_args(["--gpus-per-trial", text]))["gpus_per_trial"] == wish
+
+
 def test_storage_is_the_environments_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     parser = argparse.ArgumentParser()
     add_storage(parser)

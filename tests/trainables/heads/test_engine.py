@@ -12,8 +12,8 @@ from spaces.config import TrialConfig
 from trainables.data.sampling import stratified_subsample, training_items
 from trainables.embeddings.faces import EmbeddedFaces
 from trainables.heads.blocks import Blocks, head_order
-from trainables.heads.engine import CHUNK_ROWS, HeadTask, OutOfTime, TrainedHead, group_key, train_together
-from trainables.heads.stacked import Tensors
+from trainables.heads.engine import HeadTask, OutOfTime, TrainedHead, group_key, train_together
+from trainables.heads.stacked import CHUNK_ROWS, Tensors
 from trainables.losses.class_weights import class_weights
 from trainables.losses.expression import ExpressionLoss
 from trainables.optimisers import build_head_optimiser, lr_factor, set_learning_rate
@@ -236,3 +236,11 @@ def test_loss_falls_and_faces_are_counted() -> None:
 
     assert last.loss < first.loss
     assert (first.n_seen, last.n_seen) == (90, 720)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("own", VARIANTS, ids=range(len(VARIANTS)))
+def test_head_learns_the_same_on_a_gpu(own: HeadTask) -> None:
+    (head,) = train_together(PLAIN, EXPRESSION, [own], device=torch.device("cuda"))
+
+    assert_same(head, train(own)[0], tolerance=1e-3)

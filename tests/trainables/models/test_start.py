@@ -84,6 +84,27 @@ def test_heads_begin_anew_where_the_classes_are_others(build: Build, save: Save,
     assert len(found["heads.linear.bias"]) == len(classes)
 
 
+@pytest.mark.parametrize("widths", [(8, 16), (0, 8), (8, 0)], ids=["wider", "deeper", "linear"])
+def test_head_of_other_hidden_units_begins_anew_on_the_start_models_encoder(
+    build: Build, save: Save, widths: tuple[int, int]
+) -> None:
+    path, _ = save({"model.head_width": widths[0]}, seed=1)
+    network, spec = build({"model.head_width": widths[1]}, seed=2)
+
+    taken = load_start(network, spec, path)
+
+    assert {name.partition(".")[0] for name in taken} == {"encoder"}
+
+
+def test_head_of_as_many_hidden_units_goes_on(build: Build, save: Save) -> None:
+    path, weights = save({"model.head_width": 8}, seed=1)
+    network, spec = build({"model.head_width": 8}, seed=2)
+
+    load_start(network, spec, path)
+
+    assert same_names(network.state_dict(), weights) == set(weights)
+
+
 def test_dan_starts_the_emotion_branch_of_two(build: Build, save: Save) -> None:
     path, stored = save({"model.encoder": "dan"}, seed=1)
     two = {"model.encoder": "two_branch", "loss.landmark_weight": 1.0}
