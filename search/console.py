@@ -115,6 +115,8 @@ class SearchConsole:
         numbers = f"macro-F1 {_number(line.macro_f1)}  best {_number(line.best_macro_f1)}"
         seconds = report.get("time/epoch_s")
         took = f"  {seconds:.1f} s" if seconds is not None else ""
+        if "train/n_oom" in report:
+            took += f"  out of memory {report['train/n_oom']:g} times, {report['train/micro_batch']:g} faces at once"
         self._event(f"{trial_id} epoch {line.progress:<5} {numbers}  loss {_number(line.train_loss, 3)}{took}")
 
     def trial_ended(self, trial_id: str, end: TrialEnd, *, best_macro_f1: float | None = None, error: str = "") -> None:

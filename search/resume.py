@@ -74,8 +74,8 @@ def resume_search(
         space = _space_of(folder)
         table = open_same_table(manifest)
         state = load_state(folder, space, seed=manifest.seed)
-        n_trials = total_trials(manifest, more, n_proposed=state.n_trials)
-        if n_trials is not None and state.n_trials >= n_trials and not state.unfinished:
+        n_trials = total_trials(manifest, more, n_begun=len(state.records))
+        if n_trials is not None and len(state.records) >= n_trials and not state.is_open:
             return _nothing_to_do(folder, manifest, state)
         spent_s = folder.spent_s()
         time_budget_s = time_left(manifest, more, spent_s=spent_s)
@@ -110,12 +110,12 @@ def resume_search(
         return outcome
 
 
-def total_trials(manifest: SearchManifest, more: More, *, n_proposed: int) -> int | None:
-    """How many trials the search shall have in all; None where time alone bounds it. Never fewer than there are."""
+def total_trials(manifest: SearchManifest, more: More, *, n_begun: int) -> int | None:
+    """How many trials the search shall have in all; None where time alone bounds it. Never fewer than were begun."""
     if more.n_more is not None:
-        return (manifest.n_trials if manifest.n_trials is not None else n_proposed) + more.n_more
+        return (manifest.n_trials if manifest.n_trials is not None else n_begun) + more.n_more
     asked = more.n_trials if more.n_trials is not None else manifest.n_trials
-    return None if asked is None else max(asked, n_proposed)
+    return None if asked is None else max(asked, n_begun)
 
 
 def time_left(manifest: SearchManifest, more: More, *, spent_s: float) -> float | None:
@@ -168,5 +168,5 @@ def _nothing_to_do(folder: SearchFolder, manifest: SearchManifest, state: Search
             status="ended", wall_s=spent_s, experiment_id=tracker.experiment_id, parent_run_id=run_id
         )
         folder.remove_tune_dirs()
-    note = f"search {folder.name!r} has all its {state.n_trials} trials; --trials +N asks for more"
+    note = f"search {folder.name!r} has all its {len(state.records)} trials; --trials +N asks for more"
     return SearchOutcome(folder=folder, records=list(state.records), interrupted=False, note=note)

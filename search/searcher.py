@@ -19,6 +19,10 @@ class SpaceSearcher(Searcher):
     """Orders what an earlier launch left unfinished, then asks the sampler; tells it epochs and ends.
 
     Trial ids here are Tune's; `records` maps them to ours. Every event is in the journal before Tune hears of it.
+
+    When a trial enters its last epoch, the sampler is asked for the one that will take its place, so that no worker
+    waits for a proposal; no earlier, since the sampler would know less. A proposal that finds no place, for lack of
+    time, stays in the journal: whoever resumes the search begins with it.
     """
 
     def __init__(
@@ -36,9 +40,9 @@ class SpaceSearcher(Searcher):
         self.records: dict[str, TrialRecord] = {}
         self._sampler = state.sampler
         self._journal = journal
-        self._earlier = list(state.records)
         self._again = state.unfinished
         self._n_known = state.n_trials
+        self._begun = {record.trial_id for record in state.records}
         self._next_number = state.next_number
         self._order = order
         self._n_trials = n_trials
@@ -46,6 +50,9 @@ class SpaceSearcher(Searcher):
         self._budget_s = budget_s
         self._max_concurrent = max_concurrent
         self._is_halted = False
+        self._ahead: TrialRecord | None = None
+        self._open = list(state.records)
+        self._shortest_s: list[float] = []
 
     def halt(self) -> None:
         """Propose nothing more; what runs may end."""
@@ -57,12 +64,17 @@ class SpaceSearcher(Searcher):
         if record is None:
             return Searcher.FINISHED
         self.records[trial_id] = record
+        self._begun.add(record.trial_id)
+        self._open.append(record)
         return {"trial_id": record.trial_id, "order": self._order(record, self._trial_deadline_s())}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Tell the sampler an intermediate value."""
-        self._sampler.report(self.records[trial_id].trial_id, int(result["epoch"]), float(result[METRIC]))
+        """Tell the sampler an intermediate value; where the last epoch follows, ask it for the trial after."""
+        record, epoch = self.records[trial_id], int(result["epoch"])
+        self._sampler.report(record.trial_id, epoch, float(result[METRIC]))
         self._journal.follow(self._sampler.events)
+        if epoch + 1 == record.config.get("train.epochs"):
+            self._ask_ahead()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the sampler the end: what the trial said, or stopped by the scheduler where it said none."""
@@ -86,10 +98,25 @@ class SpaceSearcher(Searcher):
         """Tune pickles its searcher into snapshots that nobody reads; what can't be pickled stays out."""
         return {"n_asked": len(self.records)}
 
+    def _ask_ahead(self) -> None:
+        """Have a proposal ready, unless there is something to begin with or nothing will begin."""
+        if self._ahead is None and not (self._again or self._is_halted or self._is_too_late()):
+            self._ahead = self._proposed()
+
     def _next_record(self) -> TrialRecord | None:
         """What is unfinished, by number; then what the sampler proposes; None where there are trials enough."""
         if self._again:
-            return self._again.pop(0)
+            record = self._again.pop(0)
+            return None if self._is_one_too_many(record) else record
+        ahead, self._ahead = self._ahead, None
+        return ahead or self._proposed()
+
+    def _is_one_too_many(self, record: TrialRecord) -> bool:
+        """Whether a trial was proposed ahead, and never begun, in a search that has its trials without it."""
+        return self._n_trials is not None and record.trial_id not in self._begun and len(self._begun) >= self._n_trials
+
+    def _proposed(self) -> TrialRecord | None:
+        """A trial that the sampler is asked for now; None where there are trials enough."""
         if self._n_trials is not None and self._n_known >= self._n_trials:
             return None
         trial_id = f"t{self._next_number:04d}"
@@ -102,15 +129,22 @@ class SpaceSearcher(Searcher):
     def _is_too_late(self) -> bool:
         if self._deadline_s is None or self._budget_s is None:
             return False
-        done = [record.wall_s for record in [*self._earlier, *self.records.values()] if record.end == "completed"]
-        least_s = needed_s(done, budget_s=self._budget_s, is_counted=self._n_trials is not None)
+        least_s = needed_s(self._shortest(), budget_s=self._budget_s, is_counted=self._n_trials is not None)
         return time.time() + least_s > self._deadline_s
+
+    def _shortest(self) -> list[float]:
+        """Seconds of the shortest completed trial; none where there is none. An ended trial is looked at once."""
+        ended = [record for record in self._open if record.end is not None]
+        self._open = [record for record in self._open if record.end is None]
+        times = [record.wall_s for record in ended if record.end == "completed"]
+        self._shortest_s = sorted([*times, *self._shortest_s])[:1]
+        return self._shortest_s
 
     def _trial_deadline_s(self) -> float | None:
         """Of the trial that was just taken up."""
         n_left = None
         if self._n_trials is not None:
-            n_left = 1 + len(self._again) + max(0, self._n_trials - self._n_known)
+            n_left = 1 + (self._ahead is not None) + len(self._again) + max(0, self._n_trials - self._n_known)
         return trial_deadline_s(
             now_s=time.time(), deadline_s=self._deadline_s, n_left=n_left, max_concurrent=self._max_concurrent
         )

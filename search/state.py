@@ -33,6 +33,11 @@ class SearchState:
         return sorted([*still_open, *self.proposed], key=lambda record: record.number)
 
     @property
+    def is_open(self) -> bool:
+        """Whether a trial was begun that has no end."""
+        return any(record.end is None for record in self.records)
+
+    @property
     def n_trials(self) -> int:
         """All that were proposed."""
         return len(self.records) + len(self.proposed)

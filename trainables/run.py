@@ -12,7 +12,7 @@ import torch
 
 from spaces.config import TrialConfig
 from spaces.errors import AffectuneError
-from trainables.data.table import open_table
+from trainables.data.table import shared_table
 from trainables.device import check_device
 from trainables.embeddings.cache import default_cache
 from trainables.memory import cap_gpu_memory, free_memory, keep_pages
@@ -106,7 +106,7 @@ class TrialRun:
             cap_gpu_memory(order.gpu_share, device)
         trainer = Trainer(
             TrialConfig.from_flat(order.settings),
-            open_table(Path(order.table)),
+            shared_table(Path(order.table)),
             device=order.device,
             deadline_s=order.deadline_s,
             n_workers=order.n_workers,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from spaces.config import TrialConfig
-from spaces.errors import DeviceError
+from spaces.errors import AffectuneError, DeviceError
 from trainables.checkpoint import NetworkSpec
 from trainables.data.batches import Batch
 from trainables.data.mixing import Mixing, draw_mixing
@@ -115,6 +115,12 @@ class Stepper:
             found["train/compiled"] = float(self.is_compiled)
         return found
 
+    def close(self) -> None:
+        """Let go of what was compiled, which would hold on to memory; no other step is taken."""
+        if self._outputs != self.network.outputs:
+            self._outputs = self.network.outputs
+            torch.compiler.reset()
+
     def state_dict(self) -> dict[str, Any]:
         """For a run that goes on later."""
         return {
@@ -143,6 +149,8 @@ class Stepper:
         self._moment.keep()
         try:
             return self._update.step(list(self._passes(batch)))
+        except AffectuneError:
+            raise
         except Exception as error:
             if is_out_of_memory(error):
                 self._halve(len(batch.positions), error)

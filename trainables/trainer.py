@@ -177,8 +177,9 @@ class Trainer:
         save_scores(folder / SCORES_FILE, self.scores())
 
     def close(self) -> None:
-        """End the worker processes that prepare batches; the scores and weights stay."""
+        """End the worker processes that prepare batches, and let go of what was compiled; scores and weights stay."""
         self._loader.close()
+        self._stepper.close()
 
     def state_dict(self) -> dict[str, Any]:
         """All that a run which was cut off needs to go on after its last epoch; tensors and plain values."""

@@ -9,6 +9,7 @@ from ray import tune
 from trainables.heads.pack_run import PackOrder, PackRun
 from trainables.memory import is_gpu_free
 from trainables.run import TrialOrder, TrialRun
+from trainables.worker import warm_up
 
 
 class Worker(tune.Trainable):
@@ -21,6 +22,11 @@ class Worker(tune.Trainable):
 
     _run: TrialRun | PackRun | None = None
     _must_end = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Tune's arguments; the first work begins at once."""
+        warm_up()
+        super().__init__(*args, **kwargs)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another piece of work in this worker."""

@@ -117,6 +117,7 @@ class PackSearcher(SpaceSearcher):
             if record is None:
                 break
             found.append(record)
+            self._begun.add(record.trial_id)
         return found
 
     def _is_too_late(self) -> bool:

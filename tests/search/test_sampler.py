@@ -231,6 +231,70 @@ def test_sampler_goes_on_from_its_journal_as_if_nothing_had_happened(way: str) -
     assert drive(again, range(16, 24)) == drive(sampler, range(16, 24))
 
 
+@pytest.mark.parametrize("way", ["journal", "pickle"])
+def test_sampler_that_has_begun_anew_goes_on_from_its_journal_too(way: str) -> None:
+    sampler = StudySampler(SPACE, seed=4, most_seen=12)
+    drive(sampler, range(40))
+
+    if way == "journal":
+        again = StudySampler.replay(SPACE, 4, json.loads(json.dumps(sampler.events)), most_seen=12)
+    else:
+        again = pickle.loads(pickle.dumps(sampler))
+
+    assert drive(again, range(40, 60)) == drive(sampler, range(40, 60))
+
+
+def test_sampler_proposes_the_same_as_without_a_bound_until_it_is_reached() -> None:
+    bounded, unbounded = StudySampler(SPACE, most_seen=20), StudySampler(SPACE, most_seen=10**6)
+
+    one, other = drive(bounded, range(40)), drive(unbounded, range(40))
+
+    # Of five trials two are complete and one is stopped; the twenty-first of those is t0034.
+    assert one[:35] == other[:35]
+    assert one != other
+
+
+def test_sampler_that_has_begun_anew_still_sees_the_best_and_the_latest_trials() -> None:
+    sampler = StudySampler(SPACE, most_seen=60)
+    drive(sampler, range(150))
+    seen = {trial.user_attrs["trial_id"] for trial in sampler._study.trials if "trial_id" in trial.user_attrs}
+
+    ended = [trial for trial in sampler.study.trials if trial.state == TrialState.COMPLETE]
+    best = sorted(ended, key=lambda trial: -(trial.value or 0.0))[:25]
+
+    assert {trial.user_attrs["trial_id"] for trial in best} <= seen
+    assert {f"t{number:04d}" for number in range(146, 150) if number % 5 not in (2,)} <= seen
+    assert sampler.running() and set(sampler.running()) <= seen
+    assert sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in sampler._study.trials) <= 60
+
+
+def test_sampler_reports_to_a_trial_that_was_running_when_it_began_anew() -> None:
+    sampler = StudySampler(SPACE, most_seen=6)
+    sampler.ask("t9999")
+    drive(sampler, range(20))
+
+    sampler.report("t9999", 1, 0.4)
+    sampler.tell("t9999", "stopped", value=0.45, epoch=2)
+
+    assert state_of(sampler, "t9999").intermediate_values == {1: 0.4, 2: 0.45}
+
+
+@pytest.mark.slow
+def test_sampler_with_a_bound_finds_as_good_configs_as_without() -> None:
+    def best_of(most_seen: int, seed: int) -> float:
+        sampler = StudySampler(SPACE, seed=seed, most_seen=most_seen)
+        best = 0.0
+        for number in range(150):
+            values = sampler.ask(f"t{number}")
+            sampler.tell(f"t{number}", "completed", value=score(values))
+            best = max(best, score(values))
+        return best
+
+    bounded, unbounded = ([best_of(most_seen, seed) for seed in range(3)] for most_seen in (60, 10**6))
+
+    assert sum(bounded) / 3 > sum(unbounded) / 3 - 0.002
+
+
 @pytest.mark.parametrize(
     "event", [{"event": "sing"}, {"event": "tell", "trial_id": "t0", "end": "bored"}], ids=["kind", "end"]
 )

@@ -9,7 +9,7 @@ import pytest
 from search.folder import TrialRecord
 from search.sampler import StudySampler
 from search.searcher import SpaceSearcher
-from search.state import SearchState
+from search.state import SearchState, new_record
 from search.study_journal import StudyJournal, read_events
 from spaces.loading import parse_space
 
@@ -19,6 +19,7 @@ SPACE = parse_space("name: x\ndescription: x\nparameters: {optimiser.lr: {log_un
 def searcher_of(folder: Path, state: SearchState | None = None, **limits: Any) -> SpaceSearcher:
     state = state or SearchState(StudySampler(SPACE, seed=0))
     limits = {"n_trials": 3, "deadline_s": None, "budget_s": None, **limits}
+    folder.mkdir(exist_ok=True)
     journal = StudyJournal(folder / "study.jsonl", state.sampler.events)
     return SpaceSearcher(state, journal, order=lambda record, deadline_s: {"of": record.trial_id}, **limits)
 
@@ -114,3 +115,122 @@ def test_sampler_hears_every_epoch(tmp_path: Path) -> None:
 
     reports = [e for e in read_events(tmp_path / "study.jsonl") if e["event"] == "report"]
     assert [(e["epoch"], e["value"]) for e in reports] == [(1, 0.3), (2, 0.4)]
+
+
+LAST_EPOCHS = parse_space(
+    "name: x\ndescription: x\nfixed: {train.epochs: 3}\nparameters: {optimiser.lr: {log_uniform: [1.0e-4, 1.0e-2]}}"
+)
+
+
+def asked(folder: Path) -> list[str]:
+    return [e["trial_id"] for e in read_events(folder / "study.jsonl") if e["event"] == "ask"]
+
+
+def three_epochs(folder: Path, **limits: Any) -> SpaceSearcher:
+    return searcher_of(folder, SearchState(StudySampler(LAST_EPOCHS, seed=0)), **limits)
+
+
+def test_next_trial_is_asked_for_when_a_trial_enters_its_last_epoch(tmp_path: Path) -> None:
+    searcher = three_epochs(tmp_path)
+    searcher.suggest("a")
+
+    searcher.on_trial_result("a", result(epoch=1))
+    before = asked(tmp_path)
+    searcher.on_trial_result("a", result(epoch=2))
+
+    assert before == ["t0000"]
+    assert asked(tmp_path) == ["t0000", "t0001"]
+    assert searcher.suggest("b") == {"trial_id": "t0001", "order": {"of": "t0001"}}
+    assert asked(tmp_path) == ["t0000", "t0001"]
+
+
+def test_only_one_trial_is_asked_for_ahead(tmp_path: Path) -> None:
+    searcher = three_epochs(tmp_path, n_trials=9, max_concurrent=2)
+    searcher.suggest("a")
+    searcher.suggest("b")
+
+    for name in "ab":
+        searcher.on_trial_result(name, result(epoch=2))
+
+    assert asked(tmp_path) == ["t0000", "t0001", "t0002"]
+
+
+def test_no_trial_is_asked_for_ahead_that_could_not_begin(tmp_path: Path) -> None:
+    enough, halted = three_epochs(tmp_path / "enough", n_trials=1), three_epochs(tmp_path / "halted")
+    late = three_epochs(tmp_path / "late", deadline_s=time.time() + 100.0, budget_s=100.0)
+    for searcher in (enough, halted, late):
+        searcher.suggest("a")
+    halted.halt()
+    late._deadline_s = time.time() + 1.0
+
+    for searcher in (enough, halted, late):
+        searcher.on_trial_result("a", result(epoch=2))
+
+    assert [asked(tmp_path / name) for name in ("enough", "halted", "late")] == [["t0000"]] * 3
+
+
+@pytest.mark.parametrize("n_trials", [1, 2, 5])
+def test_search_ends_with_as_many_trials_as_it_was_asked_for(tmp_path: Path, n_trials: int) -> None:
+    searcher = three_epochs(tmp_path, n_trials=n_trials)
+    n_begun = 0
+
+    while searcher.suggest(f"ray-{n_begun}") != SpaceSearcher.FINISHED:
+        searcher.on_trial_result(f"ray-{n_begun}", result(epoch=2))
+        searcher.on_trial_complete(f"ray-{n_begun}", result("completed", epoch=3))
+        n_begun += 1
+
+    assert n_begun == n_trials == len(asked(tmp_path))
+
+
+def test_trial_that_was_asked_for_ahead_and_found_no_time_is_begun_by_the_next_launch(tmp_path: Path) -> None:
+    first = three_epochs(tmp_path, n_trials=None, deadline_s=time.time() + 100.0, budget_s=100.0)
+    first.suggest("a")
+    first.on_trial_result("a", result(epoch=2))
+    first._deadline_s = time.time()
+
+    assert first.suggest("b") == SpaceSearcher.FINISHED
+    sampler = StudySampler.replay(LAST_EPOCHS, 0, read_events(tmp_path / "study.jsonl"))
+    left = new_record(sampler, "t0001")
+    begun = TrialRecord("t0000", 0, values=LAST_EPOCHS.default(), config={}, end="completed")
+    second = searcher_of(tmp_path, SearchState(sampler, records=[begun], proposed=[left]), n_trials=3)
+    answers = [second.suggest(name) for name in "cde"]
+
+    assert [answer["trial_id"] for answer in answers[:2]] == ["t0001", "t0002"]  # type: ignore[index]
+    assert answers[2] == SpaceSearcher.FINISHED
+
+
+def test_trial_that_was_asked_for_ahead_is_not_begun_by_a_launch_that_wants_none_more(tmp_path: Path) -> None:
+    sampler = StudySampler(LAST_EPOCHS, seed=0)
+    sampler.ask("t0000")
+    sampler.ask("t0001")
+    begun = TrialRecord("t0000", 0, values=LAST_EPOCHS.default(), config={})
+
+    searcher = searcher_of(
+        tmp_path, SearchState(sampler, records=[begun], proposed=[new_record(sampler, "t0001")]), n_trials=1
+    )
+
+    assert searcher.suggest("a") == {"trial_id": "t0000", "order": {"of": "t0000"}}
+    assert searcher.suggest("b") == SpaceSearcher.FINISHED
+
+
+def test_proposals_of_a_search_with_one_worker_repeat(tmp_path: Path) -> None:
+    def propose(folder: Path) -> list[Any]:
+        searcher = three_epochs(folder, n_trials=12)
+        for name in map(str, range(12)):
+            searcher.suggest(name)
+            for epoch in (1, 2):
+                searcher.on_trial_result(name, result(epoch=epoch, best=0.1 * epoch))
+            searcher.on_trial_complete(name, result("completed", epoch=3, best=0.5))
+        return [record.values for record in searcher.records.values()]
+
+    assert propose(tmp_path / "one") == propose(tmp_path / "two")
+
+
+def test_shortest_completed_trial_says_whether_another_fits(tmp_path: Path) -> None:
+    searcher = three_epochs(tmp_path, n_trials=None, deadline_s=time.time() + 30.0, budget_s=1000.0)
+    searcher._shortest_s = [1.0]
+
+    searcher.suggest("a")
+    searcher.records["a"].end, searcher.records["a"].wall_s = "completed", 200.0
+
+    assert searcher.suggest("b") != SpaceSearcher.FINISHED

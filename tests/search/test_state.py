@@ -156,14 +156,14 @@ def test_settling_tells_mlflow_of_a_trial_that_was_spared(folder: SearchFolder) 
     ids=["nothing more", "a total", "so many more", "time alone"],
 )
 def test_total_counts_from_what_was_asked_for(more: More, n_trials: int) -> None:
-    assert total_trials(manifest(), more, n_proposed=4) == n_trials
+    assert total_trials(manifest(), more, n_begun=4) == n_trials
 
 
 def test_total_counts_from_what_is_there_where_time_alone_bounded_the_search() -> None:
     by_time = manifest(n_trials=None, time_budget_s=60.0)
 
-    assert total_trials(by_time, More(n_more=5), n_proposed=4) == 9
-    assert total_trials(by_time, More(), n_proposed=4) is None
+    assert total_trials(by_time, More(n_more=5), n_begun=4) == 9
+    assert total_trials(by_time, More(), n_begun=4) is None
 
 
 def test_time_left_is_what_was_not_spent() -> None:

@@ -1,6 +1,8 @@
 """Which labels beside the expression a config needs, and whether a table has them."""
 
 from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,10 @@ COLUMNS_OF: Mapping[str, tuple[str, ...]] = {
 """Target of a batch to the columns of the table that it is made of."""
 
 
+_found: WeakKeyDictionary[FaceTable, set[Any]] = WeakKeyDictionary()
+"""What each open table was found to have, so that a hundred trials on it do not look a hundred times."""
+
+
 def needed_labels(config: TrialConfig) -> dict[str, str]:
     """Targets that a config's losses need beside the expression, each with the setting that asks for it."""
     needed: dict[str, str] = {}
@@ -35,13 +41,21 @@ def needed_labels(config: TrialConfig) -> dict[str, str]:
 
 
 def check_labels(config: TrialConfig, table: FaceTable) -> None:
-    """See that a table has what a config needs, before anything is trained.
+    """See that a table has what a config needs, before anything is trained. An open table is looked at once a need.
 
     Raises:
         DataError: no valid face has an expression, a label that a setting needs is known on no training face, or
             landmarks lie outside the image.
         ConfigError: the hand rule names a class that the table does not have.
     """
+    needs = (tuple(sorted(needed_labels(config).items())), config.hand)
+    found = _found.setdefault(table, set())
+    if needs not in found:
+        _look_for_labels(config, table)
+        found.add(needs)
+
+
+def _look_for_labels(config: TrialConfig, table: FaceTable) -> None:
     split, valid = table.split("train"), table.split("valid")
     if not (valid.expression >= 0).any():
         raise DataError(f"valid split must have labelled faces, got 0 of {len(valid)}: {table.path}")
@@ -57,13 +71,14 @@ def check_labels(config: TrialConfig, table: FaceTable) -> None:
 
 def labelled_otherwise(split: Split, config: TrialConfig) -> NDArray[np.int64]:
     """Rows without an expression on which some other label is known that the config needs."""
-    known = np.zeros(len(split), dtype=bool)
-    for target in needed_labels(config):
+    rows = np.flatnonzero(split.expression < 0).astype(np.int64)
+    known = np.zeros(len(rows), dtype=bool)
+    for target in needed_labels(config) if len(rows) else ():
         for column in COLUMNS_OF[target]:
             values = split.column(column)
             if values is not None:
-                known |= LABEL_COLUMNS[column].is_known(values)
-    return np.flatnonzero(known & (split.expression < 0)).astype(np.int64)
+                known |= LABEL_COLUMNS[column].is_known(values[rows])
+    return rows[known]
 
 
 def _check_known(split: Split, column: str, *, reason: str, table: FaceTable) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "SplitName",
     "fill_table",
     "open_table",
+    "shared_table",
     "write_table",
 ]
 
@@ -164,6 +165,40 @@ def open_table(path: Path) -> FaceTable:
     if table.info.rows["test"] and not (path / "test.arrow").is_file():
         raise DataError(f"face table must have a file test.arrow, got none: {path}; ingest again")
     return table
+
+
+_Mark = tuple[int, int, int]
+_shared: dict[Path, tuple[_Mark, FaceTable]] = {}
+"""The table that this process opened last."""
+
+
+def shared_table(path: Path) -> FaceTable:
+    """Open a face table, or give the one that this process opened last where it is the same: for trials in a row.
+
+    It is the same while its dataset.json is, which is written last, and anew with every table.
+
+    Raises:
+        DataError: as for `open_table`.
+    """
+    path = path.absolute()
+    before = _mark(path)
+    kept = _shared.get(path)
+    if kept is not None and before is not None and kept[0] == before:
+        return kept[1]
+    table = open_table(path)
+    _shared.clear()
+    if before is not None and before == _mark(path):  # else it was replaced meanwhile
+        _shared[path] = (before, table)
+    return table
+
+
+def _mark(path: Path) -> _Mark | None:
+    """Tells a table's dataset.json from one that replaced it; None where there is none."""
+    try:
+        found = (path / INFO_FILE).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def write_table(

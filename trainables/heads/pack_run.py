@@ -14,7 +14,7 @@ from spaces.config import TrialConfig
 from spaces.errors import ConfigError
 from trainables.checkpoint import save_network
 from trainables.data.needs import check_labels
-from trainables.data.table import FaceTable, open_table
+from trainables.data.table import FaceTable, shared_table
 from trainables.device import check_device
 from trainables.embeddings.cache import default_cache
 from trainables.heads.engine import HeadTask, OutOfTime, TrainedHead, group_key, train_together
@@ -144,7 +144,7 @@ class PackRun:
 
     @cached_property
     def _table(self) -> FaceTable:
-        return open_table(Path(self._order.table))
+        return shared_table(Path(self._order.table))
 
     def _arrange(self) -> list[list[_Trial]]:
         """Groups, those of one network behind each other; trials that can't be in a pack are refused."""

@@ -211,9 +211,15 @@ def test_unlabelled_faces_do_not_count() -> None:
     assert not head.diverged
 
 
-def test_deadline_gives_all_heads_up() -> None:
+def test_deadline_gives_all_heads_up_and_threads_are_as_before() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+
     with pytest.raises(OutOfTime):
         train_together(PLAIN, EXPRESSION, [task()], device=CPU, deadline_s=1.0)
+
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
 
 
 def test_only_what_decides_the_batches_parts_trials() -> None:

@@ -1,0 +1,156 @@
+"""Head-only trials on 10,000 faces: from cached embeddings against through the backbone; in packs against one by one.
+
+    python benchmarks/bench_heads.py [--faces 10000] [--pack 64] [--alone 8] [--runs 3]
+
+Faces of 48 px, embedded by tf_efficientnet_lite0 to 1,280 numbers each, 20 epochs; one thread of one process.
+
+1. CPU seconds of a whole trial as a worker runs it (building the network, training, scoring, writing weights and
+   scores), with the embeddings on disk already, as every trial of a search but the first of a backbone finds them. The
+   peer is the loop without a cache: each batch through the frozen backbone, then a step of its head. It has neither
+   augmentation nor scoring; two batches in a run, scaled up to all batches of all epochs.
+2. Trials a minute, of configs that the sampler proposes for the preset `heads`: one pack of them as a search of heads
+   runs it, against the same worker running some of them as trials of their own.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from measure import Target, bench_arguments, compare, cpu_seconds, medians_in_turn, report, wall_seconds
+from torch import nn
+
+from search.sampler import StudySampler
+from search.state import new_record
+from spaces.config import TrialConfig
+from spaces.loading import load_space
+from trainables.data.synth import write_synth_table
+from trainables.data.table import FaceTable
+from trainables.heads.pack_run import PackedTrial, PackOrder, PackRun
+from trainables.models.build import build_trial_network
+from trainables.models.inputs import to_inputs
+from trainables.run import TrialOrder, TrialRun
+from trainables.worker import warm_up
+
+IMAGE_PX, EPOCHS, PEER_BATCHES = 48, 20, 2
+SETTINGS = {
+    "model.backbone": "tf_efficientnet_lite0",
+    "train.epochs": 0,
+    "train.head_epochs": EPOCHS,
+    "data.subsample_ratio": 1.0,
+}
+
+
+def main() -> int:
+    """Measure and print."""
+    arguments = bench_arguments(__doc__, runs=3, faces=10_000, pack=64, alone=8)
+    warm_up()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["AFFECTUNE_CACHE"] = str(folder / "cache")
+        table = write_synth_table(
+            folder / "table", n_train=arguments.faces, n_valid=arguments.faces // 5, n_test=0, image_px=IMAGE_PX
+        )
+        places = new_places(folder)
+        config = TrialConfig.from_flat(SETTINGS)
+        run_trial(config.to_flat(), table, places())  # fills the cache
+        cpu_s = medians_in_turn(
+            {
+                "cached": lambda: cpu_seconds(lambda: run_trial(config.to_flat(), table, places())),
+                "through": build_plain_loop(config, table),
+            },
+            runs=arguments.runs,
+        )
+        proposed = propose(arguments.pack)
+        some = proposed[:: max(1, len(proposed) // arguments.alone)][: arguments.alone]
+        seconds = medians_in_turn(
+            {
+                "pack": lambda: wall_seconds(lambda: run_pack(proposed, table, places)) / len(proposed),
+                "alone": lambda: wall_seconds(lambda: [run_trial(s, table, places()) for s in some]) / len(some),
+            },
+            runs=arguments.runs,
+        )
+    faces = f"{arguments.faces:,} faces, {EPOCHS} epochs"
+    rows = [
+        compare(
+            f"a head-only trial from the cache, {faces}", cpu_s["cached"], "CPU s",
+            peer="through the backbone in every epoch", peer_value=cpu_s["through"],
+            target=Target(ratio_at_least=200),
+        ),
+        compare(
+            f"head-only trials in packs of {len(proposed)}, {faces}", 60 / seconds["pack"], "a minute",
+            peer="one at a time", peer_value=60 / seconds["alone"], is_smaller_better=False,
+            target=Target(ratio_at_least=10, value_at_least=300),
+        ),
+    ]  # fmt: skip
+    return report(rows, arguments)
+
+
+def run_trial(settings: dict[str, Any], table: FaceTable, place: Path) -> None:
+    """A trial from its order to its end, as a worker runs it."""
+    run = TrialRun(TrialOrder(place.name, settings, str(table.path), str(place)))
+    last = run.step()
+    run.release()
+    assert last["end"] == "completed", last
+
+
+def run_pack(proposed: Sequence[dict[str, Any]], table: FaceTable, places: Callable[[], Path]) -> None:
+    """A pack from its order to its end, as a worker runs it."""
+    trials = tuple(PackedTrial(str(number), settings, str(places())) for number, settings in enumerate(proposed))
+    run = PackRun(PackOrder("pack", trials, str(table.path)))
+    end, ends = "", []
+    while not end:
+        told = run.step()
+        end = told["end"]
+        ends += [report["end"] for report in told["reports"].values()]
+    run.release()
+    assert ends == ["completed"] * len(trials), ends
+
+
+def propose(n: int) -> list[dict[str, Any]]:
+    """Settings of the first n trials of a search of heads."""
+    sampler = StudySampler(load_space("heads"), seed=0)
+    settings = []
+    for number in range(n):
+        sampler.ask(f"t{number:04d}")
+        settings.append(new_record(sampler, f"t{number:04d}").config)
+    return settings
+
+
+def build_plain_loop(config: TrialConfig, table: FaceTable) -> Callable[[], float]:
+    """CPU seconds that a trial would take which embeds every face in every epoch, from a few batches of one."""
+    network, spec = build_trial_network(config, table.info)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.eval()
+    train, size = table.split("train"), config.train.batch_size
+    n_batches = EPOCHS * -(-len(train) // size)
+    optimiser = torch.optim.AdamW(network.heads.parameters(), lr=config.optimiser.head_only_lr)
+
+    def step(start: int) -> None:
+        labels = torch.from_numpy(train.expression[start : start + size].astype("int64"))
+        inputs = to_inputs(torch.from_numpy(train.images[start : start + size].copy()), spec)
+        with torch.no_grad():
+            embeddings = network.encoder(inputs)["embeddings"]
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(network.heads(embeddings)["logits"], labels).backward()
+        optimiser.step()
+
+    def measure() -> float:
+        some_s = cpu_seconds(lambda: [step(number * size) for number in range(PEER_BATCHES)])
+        return some_s * n_batches / PEER_BATCHES
+
+    return measure
+
+
+def new_places(folder: Path) -> Callable[[], Path]:
+    """Gives another folder each time."""
+    numbers = iter(range(10**6))
+    return lambda: folder / "trials" / f"{next(numbers):06d}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
