@@ -34,7 +34,7 @@ def own_report(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lighten(trial: Trial) -> None:
-    """Let go of what Tune keeps of a trial that is over, for nobody: statistics of every number, copies of its config."""
+    """Let go of what Tune keeps of an ended trial for nobody: statistics of every number, copies of its config."""
     state = trial.run_metadata
     state.metric_analysis, state.metric_n_steps, state.last_result = {}, {}, {}
     trial.config, trial.evaluated_params, trial.experiment_tag = {}, {}, ""

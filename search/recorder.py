@@ -98,7 +98,7 @@ class Recorder:
         return trial_id in self._running
 
     def trial_preempted(self, trial_id: str) -> None:
-        """A trial's worker was lost; it goes on in another. One that was lost before it began leaves nothing to note."""
+        """A trial's worker was lost; it goes on in another. Of one that had not begun there is nothing to note."""
         if trial_id not in self._running:
             return
         self.records[trial_id].n_preempted += 1

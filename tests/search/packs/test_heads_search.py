@@ -57,9 +57,7 @@ def events_of(folder: SearchFolder, kind: str) -> list[str]:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_each_head_of_a_pack_is_a_trial_of_its_own(
-    face_table: "FaceTable", ray_local: None, tmp_path: Path
-) -> None:
+def test_each_head_of_a_pack_is_a_trial_of_its_own(face_table: "FaceTable", ray_local: None, tmp_path: Path) -> None:
     plan = SearchPlan(n_trials=40, max_concurrent=1, keep_weights=3)
 
     outcome = run_search(HEADS, data=face_table.path, storage=tmp_path, name="h", plan=plan)
