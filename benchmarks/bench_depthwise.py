@@ -10,16 +10,18 @@ where oneDNN took 86 ms (1152 channels, 2 x 2). For 3 x 3 kernels on maps of 3 x
 """
 
 import copy
-import statistics
+import sys
 import time
+from functools import partial
 
 import timm
 import torch
+from measure import bench_arguments, compare, medians_in_turn, report
 from torch import nn
 
 from trainables.models.depthwise import use_quick_depthwise
 
-BATCH, RUNS, STEPS = 64, 5, 2
+BATCH, STEPS = 64, 2
 CASES = (
     ("tf_efficientnet_lite0", 48),
     ("mobilenetv3_small_050", 48),
@@ -28,19 +30,30 @@ CASES = (
 )
 
 
-def main() -> None:
-    """Print images a second of both and the ratio, medians of several runs that take turns."""
+def main() -> int:
+    """Measure and print."""
+    arguments = bench_arguments(__doc__, runs=5)
     torch.set_num_threads(1)
+    rows = []
     for backbone, image_px in CASES:
         plain = timm.create_model(backbone, num_classes=6).to(memory_format=torch.channels_last).train()
         quick = use_quick_depthwise(copy.deepcopy(plain))
         images = torch.randn(BATCH, 3, image_px, image_px).to(memory_format=torch.channels_last)
-        rates: dict[str, list[float]] = {"torch": [], "ours": []}
-        for _ in range(RUNS):
-            for name, network in (("torch", plain), ("ours", quick)):
-                rates[name].append(images_a_second(network, images))
-        theirs, ours = statistics.median(rates["torch"]), statistics.median(rates["ours"])
-        print(f"{backbone:24} {image_px:4} px  torch {theirs:6.0f}/s  ours {ours:6.0f}/s  ratio {ours / theirs:.2f}")
+        rates = medians_in_turn(
+            {"torch": partial(images_a_second, plain, images), "ours": partial(images_a_second, quick, images)},
+            runs=arguments.runs,
+        )
+        rows.append(
+            compare(
+                f"training steps with our depthwise convolutions, {backbone}, {image_px} px",
+                rates["ours"],
+                "images/CPU s",
+                peer="torch's own",
+                peer_value=rates["torch"],
+                is_smaller_better=False,
+            )
+        )
+    return report(rows, arguments)
 
 
 def images_a_second(network: nn.Module, images: torch.Tensor) -> float:
@@ -54,4 +67,4 @@ def images_a_second(network: nn.Module, images: torch.Tensor) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,15 +8,15 @@ down with its box filter, the usual way to smooth edges there; it leaves out the
 paints as well. Times are CPU seconds of one thread; medians of several runs, taken in turn.
 """
 
-import argparse
-import statistics
-import time
+import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 import cv2
 import numpy as np
+from measure import bench_arguments, compare, cpu_seconds, medians_in_turn, report
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -29,31 +29,33 @@ BATCH = 128
 SUPERSAMPLING = 4
 
 
-def main() -> None:
+def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faces", type=int, default=512)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--image-px", type=int, default=64)
-    args = parser.parse_args()
+    arguments = bench_arguments(__doc__, runs=5, faces=512, image_px=64)
     cv2.setNumThreads(1)
-    batches = -(-args.faces // BATCH)
-    scenes = [capture_scene(number, image_px=args.image_px) for number in range(batches)]
+    image_px, batches = arguments.image_px, range(-(-arguments.faces // BATCH))
+    scenes = [capture_scene(number, image_px=image_px) for number in batches]
+    n_faces = len(batches) * BATCH
     works: dict[str, Callable[[], object]] = {
-        "ours, complete": lambda: [generate(number, image_px=args.image_px) for number in range(batches)],
-        "ours, painting": lambda: [paint(scene, image_px=args.image_px) for scene in scenes],
-        "Pillow 4x, painting": lambda: [paint_with_pillow(scene, image_px=args.image_px) for scene in scenes],
+        "complete": lambda: [generate(number, image_px=image_px) for number in batches],
+        "painting": lambda: [paint(scene, image_px=image_px) for scene in scenes],
+        "Pillow": lambda: [paint_with_pillow(scene, image_px=image_px) for scene in scenes],
     }
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(args.runs):
-        for name, work in works.items():
-            times[name].append(cpu_seconds(work))
-    n_faces = batches * BATCH
-    rates = {name: n_faces / statistics.median(seconds) for name, seconds in times.items()}
-    print(f"{n_faces} wild faces of {args.image_px} px, median of {args.runs} runs, one core")
-    for name, rate in rates.items():
-        print(f"{name:20s} {rate:7.0f} faces/s   (runs {spread(n_faces, times[name])})")
-    print(f"painting, ours to Pillow's {rates['ours, painting'] / rates['Pillow 4x, painting']:.2f}")
+    turns = {name: partial(rate_of, work, n_faces=n_faces) for name, work in works.items()}
+    rates = medians_in_turn(turns, runs=arguments.runs)
+    rows = [
+        compare(f"faces of {image_px} px drawn, with all labels", rates["complete"], "a CPU s"),
+        compare(
+            f"painting faces of {image_px} px", rates["painting"], "a CPU s",
+            peer="Pillow, four times as large", peer_value=rates["Pillow"], is_smaller_better=False,
+        ),
+    ]  # fmt: skip
+    return report(rows, arguments)
+
+
+def rate_of(work: Callable[[], object], *, n_faces: int) -> float:
+    """Faces a CPU second."""
+    return n_faces / cpu_seconds(work)
 
 
 def generate(number: int, *, image_px: int) -> Faces:
@@ -101,17 +103,5 @@ def to_colour(values: NDArray[np.float64]) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def cpu_seconds(work: Callable[[], object]) -> float:
-    """CPU seconds that this process spends on it."""
-    started = time.process_time()
-    work()
-    return time.process_time() - started
-
-
-def spread(n_faces: int, times: list[float]) -> str:
-    """Slowest to fastest, faces a second."""
-    return f"{n_faces / max(times):.0f} to {n_faces / min(times):.0f}"
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,8 +3,7 @@
     python benchmarks/bench_networks.py [--runs 5] [--batch-size 16]
 
 A step is the trainer's own: normalisation, forward, loss, backward, clipping, AdamW; the batch is generated. Both steps
-of a pair run in turn in one process on one thread; CPU seconds, medians of several runs. Exits with 1 where a ratio is
-above its bound.
+of a pair run in turn in one process on one thread; CPU seconds, medians of several runs.
 
 What was seen in two sittings (ResNet-18, batch 16, a busy machine): DAN 1.23 at 224 px, 1.33 and 1.34 at 112 px; SAM
 1.96 and 1.98; a deviation module 0.99 and 1.01 with its frozen half remembered, 1.30 and 1.33 with it computed anew. A
@@ -14,16 +13,15 @@ as four (1.00), and grouped ones for the rest took longer (heads alone: 1.43 tim
 each head computes by itself.
 """
 
-import argparse
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from measure import Target, bench_arguments, compare, cpu_seconds, medians_in_turn, report
 
 from spaces.config import TrialConfig
 from trainables.data.batches import Batch
@@ -71,36 +69,22 @@ PAIRS = (
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--batch-size", type=int, default=16)
-    args = parser.parse_args()
+    arguments = bench_arguments(__doc__, runs=5, batch_size=16)
     torch.set_num_threads(1)
-    print(f"a step over a plain step, {BACKBONE}, batch {args.batch_size}, median of {args.runs} runs, one thread")
-    n_broken = 0
+    rows = []
     for pair in PAIRS:
-        batch = make_batch(args.batch_size, image_px=pair.image_px)
-        plain = build_step({}, batch)
-        extended = build_step(pair.settings, batch, remembers=pair.remembers)
-        ratio = measure(extended, plain, n_runs=args.runs)
-        is_broken = pair.bound is not None and ratio > pair.bound
-        n_broken += is_broken
-        bound = "" if pair.bound is None else f"bound {pair.bound:.2f}" + (", broken" if is_broken else "")
-        print(f"{pair.name:22} {pair.image_px:4} px   {ratio:.2f}   {bound}".rstrip(), flush=True)
-    return 1 if n_broken else 0
-
-
-def measure(extended: Step, plain: Step, *, n_runs: int) -> float:
-    """Median CPU seconds of one step over those of the other, in turn, after one of each to warm up."""
-    seconds: dict[Step, list[float]] = {extended: [], plain: []}
-    for step in seconds:
-        step()
-    for _ in range(n_runs):
-        for step, times in seconds.items():
-            started_s = time.process_time()
-            step()
-            times.append(time.process_time() - started_s)
-    return statistics.median(seconds[extended]) / statistics.median(seconds[plain])
+        batch = make_batch(arguments.batch_size, image_px=pair.image_px)
+        steps = {"extended": build_step(pair.settings, batch, remembers=pair.remembers), "plain": build_step({}, batch)}
+        works = {name: partial(cpu_seconds, step) for name, step in steps.items()}
+        seconds = medians_in_turn(works, runs=arguments.runs)
+        rows.append(
+            compare(
+                f"a training step with {pair.name}, {BACKBONE}, {pair.image_px} px", seconds["extended"], "CPU s",
+                peer="the plain step", peer_value=seconds["plain"], is_smaller_better=False,
+                target=None if pair.bound is None else Target(ratio_at_most=pair.bound),
+            )
+        )  # fmt: skip
+    return report(rows, arguments)
 
 
 def build_step(settings: dict[str, Any], batch: Batch, *, remembers: bool = False) -> Step:

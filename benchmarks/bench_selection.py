@@ -1,18 +1,16 @@
 """Greedy selection, ours against the loop one writes first: scikit-learn's f1_score for each candidate in each round.
 
-    python benchmarks/bench_selection.py [--candidates M] [--samples N] [--rounds R] [--repeats K]
+    python benchmarks/bench_selection.py [--candidates M] [--samples N] [--rounds R] [--runs K]
 
 Both run in turn in one process on the same made-up pool and must pick the same candidates. Prints the medians and the
 ratio.
 """
 
-import argparse
-import statistics
-import time
-from collections.abc import Callable
+import sys
 
 import numpy as np
 import numpy.typing as npt
+from measure import bench_arguments, compare, cpu_seconds, medians_in_turn, report
 from sklearn.metrics import f1_score, log_loss
 
 from search.ensemble.selection import TIE, greedy_selection
@@ -23,28 +21,29 @@ IntArray = npt.NDArray[np.int64]
 N_CLASSES = 6
 
 
-def main() -> None:
+def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="greedy selection against a loop over scikit-learn's f1_score")
-    parser.add_argument("--candidates", type=int, default=50)
-    parser.add_argument("--samples", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--repeats", type=int, default=3)
-    args = parser.parse_args()
-    probs, labels = make_pool(args.candidates, args.samples, seed=0)
+    arguments = bench_arguments(__doc__, runs=3, candidates=50, samples=2000, rounds=10)
+    probs, labels = make_pool(arguments.candidates, arguments.samples, seed=0)
+    picks: dict[str, tuple[int, ...]] = {}
 
-    ours_s, naive_s = [], []
-    for _ in range(args.repeats):
-        ours, seconds = timed(lambda: greedy_selection(probs, labels, rounds=args.rounds).picks)
-        ours_s.append(seconds)
-        naive, seconds = timed(lambda: naive_picks(probs, labels, rounds=args.rounds))
-        naive_s.append(seconds)
-        assert ours == naive, f"selections differ: {ours} and {naive}"
-    ours_median, naive_median = statistics.median(ours_s), statistics.median(naive_s)
-    print(f"{args.candidates} candidates, {args.samples:,} samples, {args.rounds} rounds, {args.repeats} repeats")
-    print(f"ours          {ours_median * 1000:10.1f} ms")
-    print(f"sklearn loop  {naive_median * 1000:10.1f} ms")
-    print(f"ratio         {naive_median / ours_median:10.1f}, same selection: {len(ours)} picks")
+    def ours() -> None:
+        picks["ours"] = greedy_selection(probs, labels, rounds=arguments.rounds).picks
+
+    def naive() -> None:
+        picks["naive"] = naive_picks(probs, labels, rounds=arguments.rounds)
+
+    works = {"ours": lambda: cpu_seconds(ours), "naive": lambda: cpu_seconds(naive)}
+    seconds = medians_in_turn(works, runs=arguments.runs, warm_ups=0)
+    assert picks["ours"] == picks["naive"], f"selections differ: {picks}"
+    name = (
+        f"greedy selection, {arguments.candidates} candidates, {arguments.samples:,} samples, {arguments.rounds} rounds"
+    )
+    row = compare(
+        name, 1000 * seconds["ours"], "CPU ms",
+        peer="scikit-learn's f1_score in a loop, same picks", peer_value=1000 * seconds["naive"],
+    )  # fmt: skip
+    return report([row], arguments)
 
 
 def make_pool(n_candidates: int, n_samples: int, *, seed: int) -> tuple[FloatArray, IntArray]:
@@ -82,12 +81,5 @@ def naive_picks(probs: FloatArray, labels: IntArray, *, rounds: int) -> tuple[in
     return tuple(picks[:n_kept])
 
 
-def timed(work: Callable[[], tuple[int, ...]]) -> tuple[tuple[int, ...], float]:
-    """The work's result and the seconds it took."""
-    started = time.perf_counter()
-    result = work()
-    return result, time.perf_counter() - started
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

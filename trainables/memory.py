@@ -105,9 +105,10 @@ def in_pieces(compute: Callable[[slice], T], n: int, *, size: int) -> list[T]:
         try:
             done.append(compute(piece))
         except RuntimeError as error:
-            if not is_out_of_memory(error) or size == 1:
+            n_tried = piece.stop - piece.start
+            if not is_out_of_memory(error) or n_tried == 1:
                 raise
-            size = max(1, min(size, n) // 2)
+            size = n_tried // 2
         else:
             first = piece.stop
             continue

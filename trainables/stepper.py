@@ -84,7 +84,7 @@ class Stepper:
         self.n_oom = 0
         self._moment = Moment(network, self._device)
         self._outputs = network.outputs
-        self.is_compiled = compiles
+        self.is_compiled = self._was_compiled = compiles
         if compiles:
             torch.compiler.reset()  # else the networks of earlier trials count against what may be compiled
             self._outputs = torch.compile(network.outputs)
@@ -117,8 +117,8 @@ class Stepper:
 
     def close(self) -> None:
         """Let go of what was compiled, which would hold on to memory; no other step is taken."""
-        if self._outputs != self.network.outputs:
-            self._outputs = self.network.outputs
+        self._outputs = self.network.outputs
+        if self._was_compiled:
             torch.compiler.reset()
 
     def state_dict(self) -> dict[str, Any]:

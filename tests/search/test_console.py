@@ -58,6 +58,15 @@ def test_console_writes_a_plain_line_an_event_when_it_is_no_terminal() -> None:
     ]
 
 
+def test_console_says_when_a_trial_goes_on_with_fewer_faces_at_once() -> None:
+    following, out, _ = _log_of()
+
+    following.trial_started(_trial(0))
+    following.epoch("t0000", {**_report(1, 0.41), "train/n_oom": 2.0, "train/micro_batch": 16.0})
+
+    assert out.getvalue().splitlines()[1].endswith("12.3 s  out of memory 2 times, 16 faces at once")
+
+
 def test_console_keeps_an_event_on_one_line_when_the_log_is_narrow() -> None:
     following, out, _ = _log_of(width=40)
 

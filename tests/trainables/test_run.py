@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -59,6 +60,18 @@ def test_run_goes_on_from_its_checkpoint(make_order: MakeOrder, tmp_path: Path) 
     assert reports[-1]["best/macro_f1"] == whole[-1]["best/macro_f1"]
     scores, expected = (load_scores(folder / SCORES_FILE) for folder in (Path(order.folder), tmp_path / "whole"))
     assert scores.logits.tolist() == expected.logits.tolist()
+
+
+def test_run_leaves_no_process_behind_when_it_is_released_in_its_middle(make_order: MakeOrder) -> None:
+    before = {child.pid for child in psutil.Process().children()}
+    trial = TrialRun(make_order(n_workers=1))
+    trial.step()
+    n_helping = len({child.pid for child in psutil.Process().children()} - before)
+
+    trial.release()
+
+    assert n_helping == 1
+    assert {child.pid for child in psutil.Process().children()} <= before
 
 
 def test_run_writes_no_checkpoint_before_its_time(make_order: MakeOrder) -> None:
