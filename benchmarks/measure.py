@@ -208,6 +208,8 @@ def _processor() -> str:
 
 
 def _gpu() -> str:
+    if not Path("/proc/driver/nvidia").exists():  # PyTorch takes seconds to say the same
+        return ""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else ""

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune.experiment import Trial
 
 from search.callbacks import RecordingCallback, own_report
 from search.folder import TrialRecord
@@ -34,7 +35,9 @@ class Recorder:
 
 
 def tune_trial(**last_result: Any) -> Any:
-    return SimpleNamespace(trial_id="abc", last_result=last_result, num_failures=4)
+    return SimpleNamespace(
+        trial_id="abc", last_result=last_result, num_failures=4, run_metadata=SimpleNamespace(last_result=last_result)
+    )
 
 
 @pytest.fixture
@@ -110,3 +113,16 @@ def test_nothing_of_a_callback_goes_into_snapshots(recorder: Recorder) -> None:
 
     assert callback.get_state() is None
     assert callback.__getstate__() == {}
+
+
+def test_tune_keeps_no_numbers_of_a_trial_that_is_over(recorder: Recorder) -> None:
+    trial: Any = Trial("no trainable", config={"order": {"a": 1}}, stub=True, trial_id="abc")
+    trial.update_last_result({"best/macro_f1": 0.5, "training_iteration": 1, "end": "completed"})
+    callback = callback_of(recorder)
+
+    callback.on_trial_complete(1, [trial], trial)
+
+    state = trial.run_metadata
+    assert recorder.told == [("ended", "t0003", "completed", "")]
+    assert (state.metric_analysis, state.metric_n_steps, state.last_result, trial.config) == ({}, {}, {}, {})
+    assert callback.trouble is None

@@ -187,3 +187,73 @@ def test_open_trials_count_as_preempted() -> None:
     ends = count_ends([scored(0, 0.1), scored(1, 0.1, None), scored(2, 0.1, "stopped")])
 
     assert ends == {"completed": 1, "stopped": 1, "diverged": 0, "failed": 0, "preempted": 1}
+
+
+def test_weights_of_each_trial_are_looked_for_once(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    unlink = Path.unlink
+
+    def note(path: Path, missing_ok: bool = False) -> None:
+        looked.append(path.name)
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", note)
+
+    for number in range(1, 31):
+        run_trial(recorder, tmp_path, number, best=0.01 * number)
+
+    assert looked.count(WEIGHTS_FILE) == 29
+    assert [path.parent.name for path in tmp_path.glob(f"trials/*/{WEIGHTS_FILE}")] == ["t0030"]
+
+
+def test_weights_of_earlier_launches_go_when_a_better_trial_ends(tmp_path: Path, notes: Notes) -> None:
+    earlier = TrialRecord("t0001", 1, values={}, config={}, end="completed", best_macro_f1=0.4)
+    weights = tmp_path / "trials" / "t0001" / WEIGHTS_FILE
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    recorder = Recorder(
+        SearchFolder(tmp_path), tracker=notes, parent_key="search", screen=notes, keep_weights=1, earlier=[earlier]
+    )
+
+    run_trial(recorder, tmp_path, 2, best=0.5)
+
+    assert not weights.exists()
+
+
+def test_record_is_written_once_with_its_end(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[TrialEnd | None] = []
+    monkeypatch.setattr(SearchFolder, "write_record", lambda _, record: ends.append(record.end))
+    recorder.trial_started(new_record(0))
+
+    recorder.epoch("t0000", report(1, 0.4))
+    recorder.epoch("t0000", {**report(2, 0.5), "end": "completed"})
+    recorder.trial_ended("t0000", "completed")
+
+    assert ends == [None, None, "completed"]
+
+
+def test_end_that_could_not_be_written_with_its_epoch_is_written_when_the_trial_is_over(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder.trial_started(new_record(0))
+    with monkeypatch.context() as full, pytest.raises(OSError, match="no space"):
+
+        def fail(*_: Any) -> None:
+            raise OSError("no space")
+
+        full.setattr(SearchFolder, "write_record", fail)
+        recorder.epoch("t0000", {**report(1, 0.5), "end": "completed"})
+
+    recorder.trial_ended("t0000", "completed")
+
+    assert SearchFolder(tmp_path).read_records()[0].end == "completed"
+
+
+def test_worker_that_is_lost_before_its_trial_began_is_no_trouble(recorder: Recorder, notes: Notes) -> None:
+    recorder.trial_preempted("t0000")
+
+    assert notes.told == []

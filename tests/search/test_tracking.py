@@ -285,3 +285,39 @@ def test_runs_link_filter_is_one_that_mlflow_understands(database: str, tmp_path
     )
 
     assert sorted(run.data.tags["affectune.key"] for run in found) == ["t0000", "t0001"]
+
+
+def test_writer_sends_a_run_in_three_requests(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    asked: list[str] = []
+    for method in ("create_run", "log_batch", "set_terminated", "update_run"):
+        original = getattr(MlflowClient, method)
+
+        def counted(*args: Any, _name: str = method, _original: Any = original, **settings: Any) -> Any:
+            asked.append(_name)
+            return _original(*args, **settings)
+
+        monkeypatch.setattr(MlflowClient, method, counted)
+    with monkeypatch.context() as still:
+        still.setattr("search.tracking.Tracker._work", lambda _: None)  # all of it waits, as where a server is slow
+        _record(Tracker(database, "three requests", tmp_path))
+
+    assert replay(tmp_path) == 0
+
+    assert asked == ["create_run", "log_batch", "set_terminated"] * 3
+
+
+def test_tracker_that_rests_sends_at_once_when_it_is_asked_to(database: str, tmp_path: Path) -> None:
+    tracker = Tracker(database, "resting", tmp_path)
+    search = tracker.start_search(name="x")
+    assert tracker.flush(30.0) == 0
+    tracker.log_epoch(search, {"a": 1.0}, 1)
+    tracker.log_epoch(search, {"a": 2.0}, 2)
+    begin = time.monotonic()
+
+    waiting = tracker.flush(30.0)
+
+    assert waiting == 0
+    assert time.monotonic() - begin < 4.0
+    tracker.close()

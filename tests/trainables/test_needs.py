@@ -166,3 +166,27 @@ def test_best_exceptions_are_refused_where_there_are_too_many_classes_to_try_all
 
     with pytest.raises(ConfigError, match=sentence):
         check_labels(make_config({**HAND, "hand.rule": "tune_all", "hand.exceptions": "none"}), table)
+
+
+def test_table_is_looked_at_once_for_the_same_needs(
+    toy_table: FaceTable, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    table = FaceTable(toy_table.path, toy_table.info)
+    monkeypatch.setattr("trainables.data.needs._look_for_labels", lambda config, _: looked.append(config.hand.rule))
+
+    for settings in ({}, {"optimiser.lr": 1e-4}, HAND, {**HAND, "loss.label_smoothing": 0.3}):
+        check_labels(make_config(settings), table)
+    check_labels(make_config({}), FaceTable(toy_table.path, toy_table.info))
+
+    assert len(looked) == 3, "the first two are one need, the others another; a table opened anew is another table"
+
+
+def test_table_that_lacks_a_label_is_refused_each_time(
+    table_without: Callable[..., FaceTable], make_config: MakeConfig
+) -> None:
+    table = table_without("hand", is_there=False)
+
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"^column 'hand' must be known on training faces"):
+            check_labels(make_config(HAND), table)

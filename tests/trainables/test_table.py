@@ -1,6 +1,7 @@
 """Face tables: what is written comes back as it was, without a copy, and a broken table gets a sentence."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from spaces.errors import DataError, OutputError
-from trainables.data.table import Faces, FaceTable, open_table, write_table
+from trainables.data.table import Faces, FaceTable, open_table, shared_table, write_table
 
 
 def faces(n: int, *, seed: int = 0, px: int = 16, channels: int = 1) -> Faces:
@@ -231,3 +232,39 @@ def test_opening_refuses_another_number_of_rows(tmp_path: Path, table_path: Path
 
     with pytest.raises(DataError, match="train must have 6 rows, got 5"):
         open_table(table_path)
+
+
+def test_shared_table_is_opened_once(table_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = shared_table(table_path)
+    monkeypatch.chdir(table_path.parent)
+
+    assert shared_table(table_path) is first
+    assert shared_table(Path("table")) is first
+
+
+def test_shared_table_is_opened_anew_when_another_stands_in_its_place(table_path: Path) -> None:
+    first = shared_table(table_path)
+    shutil.rmtree(table_path)
+    write(table_path, train=faces(4, seed=5), valid=faces(3, seed=1), test=faces(3, seed=2))
+
+    second = shared_table(table_path)
+
+    assert len(second.split("train")) == 4
+    assert second.info.content_hash != first.info.content_hash
+    assert len(first.split("train")) == 6, "who holds the first goes on with it"
+
+
+def test_shared_table_keeps_one_table_open(table_path: Path, tmp_path: Path) -> None:
+    first = shared_table(table_path)
+    other = write(tmp_path / "other", train=faces(4), valid=faces(3, seed=1)).path
+
+    assert shared_table(other).path == other.absolute()
+    assert shared_table(table_path) is not first
+
+
+def test_shared_table_is_refused_like_any_when_it_is_gone(table_path: Path) -> None:
+    shared_table(table_path)
+    shutil.rmtree(table_path)
+
+    with pytest.raises(DataError, match=r"^face table must be a folder with dataset.json, got nothing there: "):
+        shared_table(table_path)
