@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from measure import Target, bench_arguments, compare, medians_in_turn, report, wall_seconds
+from measure import Target, anonymous_mb, bench_arguments, compare, medians_in_turn, report, wall_seconds
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -84,14 +84,6 @@ def in_second_process(path: Path) -> dict[str, float]:
     words = [sys.executable, __file__, "--open", str(path)]
     found: dict[str, float] = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
     return found
-
-
-def anonymous_mb() -> float:
-    """Memory that this process shares with no file and no other process, MB."""
-    for line in Path("/proc/self/smaps_rollup").read_text(encoding="utf-8").splitlines():
-        if line.startswith("Anonymous:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError("this benchmark needs Linux, whose /proc says how much memory is anonymous")
 
 
 def decode(files: list[Path]) -> NDArray[np.uint8]:

@@ -6,10 +6,10 @@ Trials that train nothing: three reports, a checkpoint, a proposal of Optuna's, 
 metrics. Ours is all of `affectune search` but the trainer (noop_search.py): Ray Tune, sampler, journal, records,
 console, MLflow in SQLite, the search's folder. The peer is Ray Tune as its tutorials have it (stock_search.py): a
 function trainable, OptunaSearch with its study in SQLite, MLflowLoggerCallback in SQLite, nothing changed. On two cores
-both take two trials at once. Seconds from the first trial's start until MLflow has everything, divided by trials: the
-start of Ray and of the first worker is aside. Each search runs in a process of its own; the peer once, since it takes
-minutes, ours of 64 trials before and after. Memory is what the driver alone holds (USS) when its search has ended. A
-worker waits from a trial's last report until the next trial is there.
+both take two trials at once. Seconds from the first trial's start until MLflow has the last one's end, divided by
+trials: the start of Ray, of the first worker and of MLflow is aside, and so is the end of Ray's workers. Each search
+runs in a process of its own; the peer once, since it takes minutes, ours of 64 trials before and after. Memory is the
+driver's anonymous memory when its search has ended. A worker waits from a trial's last report until the next is there.
 """
 
 import json

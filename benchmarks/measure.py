@@ -140,6 +140,14 @@ def wall_seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started_s
 
 
+def anonymous_mb() -> float:
+    """Memory that this process shares with no file and no other process, MB; `ps` counts libraries too."""
+    for line in Path("/proc/self/smaps_rollup").read_text(encoding="utf-8").splitlines():
+        if line.startswith("Anonymous:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("this benchmark needs Linux, whose /proc says how much memory is anonymous")
+
+
 def bench_arguments(doc: str | None, *, runs: int, **options: Any) -> argparse.Namespace:
     """The command line of a benchmark: `--runs`, `--json`, and one option for each default in `options`."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)

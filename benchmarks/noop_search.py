@@ -7,24 +7,27 @@ Prints one JSON line: seconds from the first trial's start until MLflow has ever
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
+from measure import anonymous_mb
 
 from search.cluster import start_ray
-from search.folder import SearchManifest, create_folder
+from search.folder import SearchFolder, SearchManifest, create_folder
 from search.follow import follow, resources_of
 from search.plan import SearchPlan
 from search.privacy import keep_private
 from search.sampler import StudySampler
 from search.state import SearchState
+from search.tracking import Tracker
 from search.tracking_server import default_tracking_uri
 from spaces.loading import load_space
 from trainables.data.synth import write_synth_table
@@ -89,6 +92,38 @@ class IdleTrial(Trial):
         return report
 
 
+class MlflowClock(threading.Thread):
+    """Notes how far MLflow has the search's journal, some times a second."""
+
+    def __init__(self, folder: SearchFolder) -> None:
+        super().__init__(daemon=True)
+        self._folder = folder
+        self._sent: list[tuple[float, int]] = []
+        self._is_over = threading.Event()
+
+    def run(self) -> None:
+        """Until stopped."""
+        while not self._is_over.wait(0.05):
+            self._note()
+
+    def stop(self) -> tuple[float, float]:
+        """Unix times: of the first trial's start, and from when on MLflow had the last trial's end."""
+        self._is_over.set()
+        self._note()
+        began_s, at, all_ended_at = math.inf, 0, 0
+        for line in (self._folder.tracking_dir / "operations.jsonl").read_bytes().splitlines(keepends=True):
+            at += len(line)
+            operation = json.loads(line)
+            if operation["key"].startswith("t"):
+                began_s = min(began_s, operation["t"] / 1000)
+                all_ended_at = at
+        return began_s, min(time_s for time_s, offset in self._sent if offset >= all_ended_at)
+
+    def _note(self) -> None:
+        for file in self._folder.tracking_dir.glob("sent-*.json"):
+            self._sent.append((time.time(), int(json.loads(file.read_text(encoding="utf-8"))["offset"])))
+
+
 def run(folder: Path, table: FaceTable, *, n_trials: int, seed: int) -> dict[str, float]:
     """The search, from an empty folder; seconds and memory."""
     space = load_space("core").fix({"train.epochs": EPOCHS})
@@ -103,22 +138,29 @@ def run(folder: Path, table: FaceTable, *, n_trials: int, seed: int) -> dict[str
         )
     )  # fmt: skip
     start_ray(None)
+    start_mlflow(uri, folder / "before")
     state = SearchState(StudySampler(space, seed=seed))
+    clock = MlflowClock(own)
+    clock.start()
     outcome = follow(
         state, own, table, plan=plan, resources=resources_of(plan), screen_to_stderr=True, worker=IdleTrial
     )
-    ended_s = time.time()
     assert [record.epochs for record in outcome.records] == [EPOCHS] * n_trials
-    operations = (own.tracking_dir / "operations.jsonl").read_text(encoding="utf-8").splitlines()
-    started = (json.loads(line) for line in operations)
-    began_s = min(line["t"] for line in started if line["op"] == "start" and line["parent"]) / 1000
+    began_s, ended_s = clock.stop()
     waits_s = [float(file.read_text()) for file in own.path.glob(f"trials/*/{WAITED_FILE}")]
     return {
         "seconds": ended_s - began_s,
-        "memory_mb": psutil.Process().memory_full_info().uss / 2**20,
+        "memory_mb": anonymous_mb(),
         "cpu_s": time.process_time(),
         "waits_s": statistics.median(waits_s),
     }
+
+
+def start_mlflow(uri: str, journal_dir: Path) -> None:
+    """Load MLflow and have it make its database, which takes seconds: the peer does so before its search too."""
+    tracker = Tracker(uri, "before", journal_dir)
+    tracker.end_run(tracker.start_search(name="before"), "completed")
+    assert tracker.close(timeout_s=120.0) == 0
 
 
 def main() -> int:

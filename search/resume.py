@@ -158,15 +158,14 @@ def _plan_of(
 
 def _nothing_to_do(folder: SearchFolder, manifest: SearchManifest, state: SearchState) -> SearchOutcome:
     """Close the books of a driver that was killed while it did so; else leave everything as it is."""
+    tracker = Tracker(manifest.tracking_uri, folder.name, folder.tracking_dir)
     if manifest.status != "ended":
-        tracker = Tracker(manifest.tracking_uri, folder.name, folder.tracking_dir)
         settle_runs(tracker, state.records)
-        tracker.close(timeout_s=30.0)
-        run_id = tracker.run_id(tracker.launch_key or "")
-        spent_s = folder.spent_s()
-        folder.update_manifest(
-            status="ended", wall_s=spent_s, experiment_id=tracker.experiment_id, parent_run_id=run_id
-        )
+        folder.update_manifest(status="ended", wall_s=folder.spent_s())
         folder.remove_tune_dirs()
+    tracker.close(timeout_s=30.0)  # sends what waits, if anything does
+    run_id = tracker.run_id(tracker.launch_key or "")
+    if (manifest.experiment_id, manifest.parent_run_id) != (tracker.experiment_id, run_id):
+        folder.update_manifest(experiment_id=tracker.experiment_id, parent_run_id=run_id)
     note = f"search {folder.name!r} has all its {len(state.records)} trials; --trials +N asks for more"
     return SearchOutcome(folder=folder, records=list(state.records), interrupted=False, note=note)

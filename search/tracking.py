@@ -30,12 +30,12 @@ RUN_STATUS: dict[RunEnd, str] = {
 }
 """What MLflow calls an end; the tag `affectune.end` holds our word for it."""
 
-CHUNK_LINES = 500
+CHUNK_LINES, ENOUGH_LINES = 500, 50
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 PROBE_S = 3.0
-REST_SHARE, LONGEST_REST_S = 4.0, 5.0
-"""After a request the sender rests so many times as long as that took: what comes meanwhile goes together, and the
-search's own loop has the processor."""
+LONGEST_REST_S = 2.0
+"""After sending, the thread rests as long as that took, or until enough lines wait: what comes meanwhile goes together,
+in fewer requests."""
 
 _log = logging.getLogger("affectune.tracking")
 
@@ -175,11 +175,13 @@ class Tracker:
             failures, self._poked = self._failures, True
             self._n_flushing += 1
             self._wake.notify_all()
-            self._wake.wait_for(
-                lambda: self._journal.n_waiting <= 0 or self._failures > failures or not self._thread.is_alive(),
-                timeout=max(0.0, deadline - time.monotonic()),
-            )
-            self._n_flushing -= 1
+            try:
+                self._wake.wait_for(
+                    lambda: self._journal.n_waiting <= 0 or self._failures > failures or not self._thread.is_alive(),
+                    timeout=max(0.0, deadline - time.monotonic()),
+                )
+            finally:
+                self._n_flushing -= 1
         return self._journal.n_waiting
 
     def close(self, timeout_s: float = 10.0) -> int:
@@ -263,8 +265,8 @@ class Tracker:
         """After sending, unless somebody waits for it, or enough waits already."""
         with self._wake:
             self._wake.wait_for(
-                lambda: self._closing or self._n_flushing > 0 or self._journal.n_waiting >= CHUNK_LINES,
-                timeout=min(LONGEST_REST_S, REST_SHARE * sent_s),
+                lambda: self._closing or self._n_flushing > 0 or self._journal.n_waiting >= ENOUGH_LINES,
+                timeout=min(LONGEST_REST_S, sent_s),
             )
 
     def _sleep(self, seconds: float | None) -> None:

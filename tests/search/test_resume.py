@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,17 @@ import pytest
 
 from search import follow
 from search.console import SearchConsole
-from search.folder import open_folder
+from search.folder import SPACE_FILE, SearchManifest, create_folder, open_folder
 from search.launch import run_search
 from search.plan import SearchPlan
 from search.resume import More, resume_search
+from search.sampler import StudySampler
+from search.state import new_record
+from search.tracking import Tracker
+from search.tracking_server import default_tracking_uri
 from spaces.errors import SearchError
 from spaces.loading import parse_space
+from trainables.outputs import write_text
 
 if TYPE_CHECKING:
     from trainables.data.table import FaceTable
@@ -66,3 +72,38 @@ def test_interrupted_search_goes_on_to_the_trials_asked_for(
 def test_unknown_search_is_not_resumed(tmp_path: Path) -> None:
     with pytest.raises(SearchError, match=r"search must be in the storage, got 'cut'"):
         resume_search(tmp_path, "cut")
+
+
+@pytest.mark.slow
+def test_what_mlflow_missed_of_a_search_that_had_ended_is_sent_by_resume(
+    face_table: "FaceTable", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = create_folder(tmp_path, "cut")
+    uri = default_tracking_uri(tmp_path)
+    sampler = StudySampler(SPACE)
+    sampler.ask("t0000")
+    record = new_record(sampler, "t0000")
+    record.end, record.best_macro_f1 = "completed", 0.5
+    folder.write_record(record)
+    write_text(folder.path / SPACE_FILE, SPACE.to_yaml())
+    folder.write_manifest(
+        SearchManifest(
+            name="cut", data=str(face_table.path), content_hash=face_table.info.content_hash, classes=(), seed=0,
+            n_trials=1, time_budget_s=None, tracking_uri=uri, status="ended", wall_s=7.0,
+        )
+    )  # fmt: skip
+    with monkeypatch.context() as killed:
+        killed.setattr(Tracker, "_work", lambda _: None)
+        tracker = Tracker(uri, "cut", folder.tracking_dir)
+        tracker.end_run(tracker.start_search(name="cut"), "completed")
+        tracker.close(timeout_s=0.0)
+
+    outcome = resume_search(tmp_path, "cut")
+
+    manifest = folder.read_manifest()
+    assert "has all its 1 trials" in outcome.note
+    assert (manifest.status, manifest.wall_s) == ("ended", 7.0)
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        assert database.execute("select run_uuid, status from runs").fetchall() == [
+            (manifest.parent_run_id, "FINISHED")
+        ]
