@@ -37,6 +37,8 @@ class Stop:
     """What it would have had to reach."""
     n_others: int
     """Trials that it was compared with; 0 where it was compared with a constant answer."""
+    is_hopeless: bool = False
+    """Whether it was held against what all trials ended with, and the others are those whose gain it was allowed."""
 
 
 class StratifiedHalving(FIFOScheduler):
@@ -52,6 +54,9 @@ class StratifiedHalving(FIFOScheduler):
     - A protected trial is never found weak, and a rung with few entries stops nobody.
     - A metric that is no finite number stops any trial at once and counts on no rung.
     - From the second rung on, a trial that is no better than a constant answer is stopped, whoever else was there.
+    - A trial is stopped where it is hopeless, too: where it would not come among the best 1 / `reduction_factor` of all
+      completed trials, whatever their stratum, even if it gained as much from this rung on as any completed trial of its
+      own stratum did. So a network that learns slowly is given its time, and one that ends low does not take it all.
     - A trial's last report stands on no rung. The trial ends by itself, and what it reports there has had all of its
       learning-rate schedule, which those still on their way through a longer one have not.
     - Some trials are spared, to learn how often stopping is wrong. Which, follows from the seed and the trial's id. A
@@ -79,7 +84,8 @@ class StratifiedHalving(FIFOScheduler):
             epoch_faces: faces that an epoch of a stratum sees, above 0.
             grace_epochs: no trial is stopped before it has seen the faces of as many epochs of its stratum.
             reduction_factor: one in so many goes on from a rung; rungs lie as many times as far apart.
-            min_rung_trials: a rung with fewer other entries than these stops nobody.
+            min_rung_trials: a rung with fewer other entries than these stops nobody for being worse than they were, and
+                one with fewer completed trials than these finds nobody hopeless.
             protected: `trial_id` of trials that are never stopped for being weak.
             floor: the metric of the best constant answer; None stops no trial for having learned nothing.
             reprieve_share: of the trials that would be stopped, how many are spared, 0 to 1.
@@ -109,6 +115,7 @@ class StratifiedHalving(FIFOScheduler):
         self._seed = seed
         self._rungs: dict[tuple[Stratum, int], dict[str, float]] = {}
         self._reached: dict[str, int] = {}
+        self._completed: dict[str, float] = {}
         self.stops: list[Stop] = []
         """Trials that were stopped, in order."""
         self.spared: dict[str, int] = {}
@@ -123,6 +130,8 @@ class StratifiedHalving(FIFOScheduler):
                 self._enter(record.trial_id, stratum_of(record.config), samples, report.get(self._name, math.nan))
         if record.spared is not None:
             self.spared[record.trial_id] = record.spared
+        if record.end == "completed" and record.history:
+            self._complete(record.trial_id, record.history[-1].get(self._name, math.nan))
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Whether the trial goes on after an epoch. Tune does not ask after the last one."""
@@ -135,6 +144,15 @@ class StratifiedHalving(FIFOScheduler):
             return str(TrialScheduler.CONTINUE)
         self.stops.append(stop)
         return str(TrialScheduler.STOP)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """A trial has ended by itself."""
+        if result.get("end") == "completed":
+            self._complete(str(trial.config["trial_id"]), float(result.get(self._name, math.nan)))
+
+    def _complete(self, trial_id: str, value: float) -> None:
+        if math.isfinite(value) and trial_id not in self.spared:
+            self._completed[trial_id] = value
 
     def _judge(self, config: dict[str, Any], samples: int, value: float) -> Stop | None:
         trial_id = str(config["trial_id"])
@@ -150,12 +168,23 @@ class StratifiedHalving(FIFOScheduler):
         rung = round(self._first_rung(stratum) * self._reduction_factor**number)
         if self._lowest is not None and number > 0 and value <= self._lowest:
             return Stop(trial_id, samples, value, rung, self._lowest, n_others=0)
-        if len(others) < self._min_rung_trials:
-            return None
-        cutoff = float(np.percentile(others, 100 * (1 - 1 / self._reduction_factor)))
-        return None if value >= cutoff else Stop(trial_id, samples, value, rung, cutoff, len(others))
+        if len(others) >= self._min_rung_trials and value < (cutoff := self._least_of_best(others.values())):
+            return Stop(trial_id, samples, value, rung, cutoff, len(others))
+        gains = [self._completed[other] - then for other, then in others.items() if other in self._completed]
+        if len(gains) >= self._min_rung_trials and value < (cutoff := self._least_with_hope(gains)):
+            return Stop(trial_id, samples, value, rung, cutoff, len(gains), is_hopeless=True)
+        return None
 
-    def _enter(self, trial_id: str, stratum: Stratum, samples: int, value: float) -> tuple[int, list[float]] | None:
+    def _least_of_best(self, values: Collection[float]) -> float:
+        """What the best 1 / `reduction_factor` have at least."""
+        return float(np.percentile(list(values), 100 * (1 - 1 / self._reduction_factor)))
+
+    def _least_with_hope(self, gains: Sequence[float]) -> float:
+        return self._least_of_best(self._completed.values()) - max(gains)
+
+    def _enter(
+        self, trial_id: str, stratum: Stratum, samples: int, value: float
+    ) -> tuple[int, dict[str, float]] | None:
         """Put a trial on the highest rung that it has reached; that rung's number and other entries, if it is new."""
         reached = samples * (1 + TOLERANCE) / self._first_rung(stratum)
         if reached < 1 or not math.isfinite(value):
@@ -165,7 +194,7 @@ class StratifiedHalving(FIFOScheduler):
             return None
         self._reached[trial_id] = number
         entries = self._rungs.setdefault((stratum, number), {})
-        others = list(entries.values())
+        others = dict(entries)
         entries[trial_id] = value
         return number, others
 

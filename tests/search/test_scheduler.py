@@ -38,6 +38,12 @@ def report(asha: StratifiedHalving, name: str, samples: float, value: float, **s
     return asha.on_trial_result(TUNE, trial, {"epoch": 1, "samples_seen": samples, METRIC: value})
 
 
+def complete(asha: StratifiedHalving, name: str, value: float, end: str = "completed") -> None:
+    """A trial ends by itself."""
+    trial: Any = SimpleNamespace(trial_id=f"ray-{name}", config={"trial_id": name})
+    asha.on_trial_complete(TUNE, trial, {METRIC: value, "end": end})
+
+
 def test_scheduler_stops_a_trial_that_is_worse_than_most_at_a_rung() -> None:
     asha = scheduler()
     for name, value in (("a", 0.5), ("b", 0.6)):
@@ -210,7 +216,7 @@ def test_scheduler_counts_no_metric_that_is_no_number_at_a_rung() -> None:
 def test_scheduler_lets_the_last_report_be_no_measure() -> None:
     asha = scheduler(min_rung_trials=1)
     trial: Any = SimpleNamespace(trial_id="ray-a", config={"trial_id": "a", "order": {"settings": DEFAULTS}})
-    asha.on_trial_complete(TUNE, trial, {"epoch": 1, "samples_seen": 100, METRIC: 0.9})
+    asha.on_trial_complete(TUNE, trial, {"epoch": 1, "samples_seen": 100, METRIC: 0.9, "end": "completed"})
 
     assert report(asha, "b", 100, 0.1) == "CONTINUE"
 
@@ -245,6 +251,51 @@ def test_scheduler_takes_the_floor_from_the_best_constant_answer() -> None:
     answers = [macro_f1(labels, np.full(len(labels), answer), 4) for answer in range(4)]
 
     assert constant_macro_f1([5, 12, 0, 3]) == pytest.approx(max(answers))
+
+
+def with_completed(asha: StratifiedHalving, *, gains: Sequence[float], best_elsewhere: float) -> StratifiedHalving:
+    """Trials of one stratum that had 0.3 at the first rung, and as many of another that ended high."""
+    for i in range(len(gains)):
+        report(asha, f"own{i}", 100, 0.3)
+    for i, gain in enumerate(gains):
+        complete(asha, f"own{i}", 0.3 + gain)
+        complete(asha, f"other{i}", best_elsewhere)
+    return asha
+
+
+def test_scheduler_stops_what_no_gain_of_its_kind_would_bring_among_the_best() -> None:
+    asha = with_completed(scheduler(), gains=(0.1, 0.2, 0.15), best_elsewhere=0.8)
+
+    assert report(asha, "a", 100, 0.61) == "CONTINUE"
+    assert report(asha, "b", 100, 0.59) == "STOP"
+    assert asha.stops == [Stop("b", 100, 0.59, rung=100, cutoff=pytest.approx(0.6), n_others=3, is_hopeless=True)]
+
+
+def test_scheduler_gives_a_slow_network_the_time_that_others_of_its_kind_made_good_use_of() -> None:
+    asha = with_completed(scheduler(), gains=(0.1, 0.52, 0.1), best_elsewhere=0.8)
+
+    assert report(asha, "a", 100, 0.3) == "CONTINUE"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"min_rung_trials": 4}, {"protected": {"a"}}, {"reprieve_share": 1.0}], ids=["few", "default", "spared"]
+)
+def test_scheduler_goes_on_with_what_has_no_hope_where_few_are_known_or_it_may_not_be_stopped(
+    changes: dict[str, Any],
+) -> None:
+    asha = with_completed(scheduler(**changes), gains=(0.1, 0.1, 0.1), best_elsewhere=0.8)
+
+    assert report(asha, "a", 100, 0.35) == "CONTINUE"
+
+
+def test_scheduler_learns_no_gain_from_a_trial_that_diverged() -> None:
+    asha = scheduler(min_rung_trials=2)
+    for i in range(3):
+        report(asha, f"own{i}", 100, 0.3)
+        complete(asha, f"own{i}", 0.4, "diverged")
+        complete(asha, f"other{i}", 0.9)
+
+    assert report(asha, "a", 100, 0.35) == "CONTINUE"
 
 
 def test_scheduler_spares_a_share_of_the_weak() -> None:
@@ -341,6 +392,8 @@ class Search:
         if record.end is not None:
             return "ended"
         decision = end or report(self.asha, name, samples, value, data__subsample_ratio=ratio)
+        if end:
+            complete(self.asha, name, value, end)
         told = {"epoch": samples // 50, "samples_seen": samples, METRIC: value, "best/epoch": 1, "end": end}
         record.spared = self.asha.spared.get(name, record.spared)
         record.add_epoch(told)
