@@ -56,7 +56,7 @@ class StratifiedHalving(FIFOScheduler):
     - From the second rung on, a trial that is no better than a constant answer is stopped, whoever else was there.
     - A trial is stopped where it is hopeless, too: where it would not come among the best 1 / `reduction_factor` of all
       completed trials, whatever their stratum, even if it gained as much from this rung on as any completed trial of
-      its own stratum did. So a network that learns slowly is given its time, and one that ends low does not take it all.
+      its own stratum did. So a slow network is given its time, and one that ends low does not take it all.
     - A trial's last report stands on no rung. The trial ends by itself, and what it reports there has had all of its
       learning-rate schedule, which those still on their way through a longer one have not.
     - Some trials are spared, to learn how often stopping is wrong. Which, follows from the seed and the trial's id. A
