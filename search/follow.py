@@ -120,6 +120,7 @@ def follow(
     }
     pack_runs = PackRuns(tracker, parent, folder)
     work = _Work(folder, table, resources, recorder)
+    is_through = False
     try:
         if is_in_packs:
             drive = _drive_packs(state, journal, work, runs=pack_runs, bounds=bounds, keep_weights=plan.keep_weights)
@@ -127,6 +128,7 @@ def follow(
             scheduler = _scheduler(space, table, plan, state.records)
             drive = _drive_trials(state, journal, work, worker=worker, scheduler=scheduler, bounds=bounds)
         _fit(drive, folder, resources=resources, n_launches=manifest.n_launches)
+        is_through = drive.searcher.is_through
         if is_in_packs:
             pack_runs.publish_best(list(recorder.records.values()))
     finally:
@@ -136,14 +138,14 @@ def follow(
         finally:
             screen.close()
             records = list(recorder.records.values())
+            interrupted = not is_through or any(record.end == "preempted" for record in records)
             stopping = measure_stopping(records, vars(plan))
             wall_s = manifest.wall_s + time.time() - started_s
-            _close(folder, tracker, parent, records, stopping=stopping, wall_s=wall_s)
-    if not usable(records):
+            _close(folder, tracker, parent, records, interrupted=interrupted, stopping=stopping, wall_s=wall_s)
+    if not interrupted and not usable(records):
         raise SearchError(_why_nothing(records, folder))
     if said := in_words(stopping, vars(plan)):
         screen.message(said)
-    interrupted = any(record.end == "preempted" for record in records)
     return SearchOutcome(folder=folder, records=records, interrupted=interrupted)
 
 
@@ -315,6 +317,7 @@ def _close(
     parent: str,
     records: list[TrialRecord],
     *,
+    interrupted: bool,
     stopping: Stopping,
     wall_s: float,
 ) -> None:
@@ -322,7 +325,6 @@ def _close(
     if best:
         told = {f"stopping/{name}": count for name, count in asdict(stopping).items()}
         tracker.log_summary(parent, {"best/macro_f1": best[0].best_macro_f1, "n_trials": len(records), **told})
-    interrupted = any(record.end == "preempted" for record in records)
     tracker.end_run(parent, "interrupted" if interrupted else "completed" if best else "failed")
     status = "interrupted" if interrupted else "ended"
     try:

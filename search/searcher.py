@@ -50,9 +50,15 @@ class SpaceSearcher(Searcher):
         self._budget_s = budget_s
         self._max_concurrent = max_concurrent
         self._is_halted = False
+        self._is_last_ordered = False
         self._ahead: TrialRecord | None = None
         self._open = list(state.records)
         self._shortest_s: list[float] = []
+
+    @property
+    def is_through(self) -> bool:
+        """Whether all has ended that was to begin. Where Tune stops before, it was interrupted."""
+        return self._is_last_ordered and all(record.end is not None for record in self._open)
 
     def halt(self) -> None:
         """Propose nothing more; what runs may end."""
@@ -62,6 +68,7 @@ class SpaceSearcher(Searcher):
         """A trial's config; FINISHED where no further trial should begin."""
         record = None if self._is_halted or self._is_too_late() else self._next_record()
         if record is None:
+            self._is_last_ordered = True
             return Searcher.FINISHED
         self.records[trial_id] = record
         self._begun.add(record.trial_id)
@@ -105,9 +112,10 @@ class SpaceSearcher(Searcher):
 
     def _next_record(self) -> TrialRecord | None:
         """What is unfinished, by number; then what the sampler proposes; None where there are trials enough."""
-        if self._again:
+        while self._again:
             record = self._again.pop(0)
-            return None if self._is_one_too_many(record) else record
+            if not self._is_one_too_many(record):
+                return record
         ahead, self._ahead = self._ahead, None
         return ahead or self._proposed()
 

@@ -86,6 +86,7 @@ class PackSearcher(SpaceSearcher):
         """A pack's config; FINISHED where no further one should begin."""
         records = [] if self._is_halted or self._is_too_late() else self._next_records()
         if not records:
+            self._is_last_ordered = True
             return Searcher.FINISHED
         self._n_packs += 1
         pack = Pack(f"pack-{self._n_packs:04d}", records)
@@ -118,6 +119,7 @@ class PackSearcher(SpaceSearcher):
                 break
             found.append(record)
             self._begun.add(record.trial_id)
+        self._open += found
         return found
 
     def _is_too_late(self) -> bool:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +192,24 @@ def test_search_says_how_often_stopping_was_wrong_when_it_spared_trials(
     assert "1 trial was let finish instead of stopped; 0 of 1 ended among the best 1/3" in capsys.readouterr().out
     assert tags == {"sparing": None, "t0000": None, "t0001": str(weak.spared)}
     assert [told[f"stopping/{name}"] for name in ("stopped", "spared", "wrong")] == [0, 1, 0]
+
+
+def interrupt_as_soon_as_tune_listens() -> None:
+    """While Ray makes the first worker, which takes seconds."""
+    while not callable(signal.getsignal(signal.SIGUSR1)):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGUSR1)
+
+
+@pytest.mark.ray
+def test_search_that_is_interrupted_before_a_trial_began_is_interrupted_and_no_error(
+    ray_local: None, face_table: FaceTable, tmp_path: Path
+) -> None:
+    threading.Thread(target=interrupt_as_soon_as_tune_listens, daemon=True).start()
+
+    outcome = run_search(SPACE, data=face_table.path, storage=tmp_path, name="cut", plan=SearchPlan(n_trials=1))
+
+    assert (outcome.interrupted, outcome.folder.read_manifest().status) == (True, "interrupted")
 
 
 @pytest.mark.ray

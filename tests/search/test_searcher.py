@@ -213,6 +213,32 @@ def test_trial_that_was_asked_for_ahead_is_not_begun_by_a_launch_that_wants_none
     assert searcher.suggest("b") == SpaceSearcher.FINISHED
 
 
+def test_open_trial_behind_one_that_is_not_wanted_any_more_goes_on(tmp_path: Path) -> None:
+    sampler = StudySampler(LAST_EPOCHS, seed=0)
+    for name in ("t0000", "t0001"):
+        sampler.ask(name)
+    begun = TrialRecord("t0001", 1, values=LAST_EPOCHS.default(), config={})
+
+    searcher = searcher_of(
+        tmp_path, SearchState(sampler, records=[begun], proposed=[new_record(sampler, "t0000")]), n_trials=1
+    )
+
+    assert searcher.suggest("a") == {"trial_id": "t0001", "order": {"of": "t0001"}}
+    assert searcher.suggest("b") == SpaceSearcher.FINISHED
+
+
+def test_searcher_is_through_when_it_has_nothing_more_and_all_has_ended(tmp_path: Path) -> None:
+    searcher = searcher_of(tmp_path, n_trials=1)
+
+    searcher.suggest("a")
+    with_more = searcher.is_through
+    searcher.suggest("b")
+    with_one_running = searcher.is_through
+    searcher.records["a"].end = "completed"
+
+    assert (with_more, with_one_running, searcher.is_through) == (False, False, True)
+
+
 def test_proposals_of_a_search_with_one_worker_repeat(tmp_path: Path) -> None:
     def propose(folder: Path) -> list[Any]:
         searcher = three_epochs(folder, n_trials=12)
