@@ -77,11 +77,11 @@ class IdleTrial(Trial):
 
     _ended_s: float | None = None
 
-    def setup(self, config: dict[str, Any]) -> None:
+    def begin(self, order: dict[str, Any]) -> None:
         """Begin a trial."""
-        self._run = Idle(config["order"])  # type: ignore[assignment]
+        self._run = Idle(order)  # type: ignore[assignment]
         if self._ended_s is not None:
-            folder = Path(config["order"]["folder"])
+            folder = Path(order["folder"])
             folder.mkdir(parents=True, exist_ok=True)
             (folder / WAITED_FILE).write_text(str(time.monotonic() - self._ended_s))
 

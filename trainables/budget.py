@@ -11,6 +11,27 @@ from collections.abc import Callable
 
 Clock = Callable[[], float]
 
+SLOWEST = 5.0
+"""Times the usual that a step counts at most: compiling for a batch of another size takes long, but once. As progress
+never falls, taking it for the pace would end the learning rate's schedule early."""
+
+
+class OutOfTime(Exception):  # noqa: N818 - nothing is wrong
+    """The time was up before the work was done."""
+
+
+def check_time(until_s: float | None) -> None:
+    """Give up work that has no result before it is done, once its time is up.
+
+    Args:
+        until_s: Unix time; None for no end.
+
+    Raises:
+        OutOfTime: it has passed.
+    """
+    if until_s is not None and time.time() > until_s:
+        raise OutOfTime
+
 
 class StepBudget:
     """Counts a trial's steps against its plan and its deadline."""
@@ -33,7 +54,8 @@ class StepBudget:
         self._clock = clock
         self._step_s = 0.0
         self._mark = clock()
-        self._first: tuple[int, float] | None = None
+        self._n_timed = 0
+        self._elapsed_s = 0.0
         self._progress = 0.0
 
     @property
@@ -56,18 +78,23 @@ class StepBudget:
 
     def start_clock(self) -> None:
         """Start timing a run of steps; what came before is no step's own time, but counts for the pace of all."""
-        self._mark = self._clock()
+        now = self._clock()
+        if self._n_timed:
+            self._elapsed_s += now - self._mark
+        self._mark = now
 
     def count_step(self) -> None:
-        """Note that a step is done."""
+        """Note that a step is done. The first one in a process pays for warming up, and does not count."""
         now = self._clock()
         took = now - self._mark
         self._mark = now
         self.step += 1
-        if self.step > 1:  # the first step pays for warming up
-            self._step_s = took if self._step_s == 0.0 else 0.95 * self._step_s + 0.05 * took
-        if self._first is None:
-            self._first = self.step, now
+        self._n_timed += 1
+        if self._n_timed == 1:
+            return
+        usual = min(took, SLOWEST * self._step_s) if self._step_s else took
+        self._step_s = 0.95 * self._step_s + 0.05 * usual if self._step_s else usual
+        self._elapsed_s += usual
 
     def _horizon(self) -> float:
         if self._deadline_s is None or self._step_s == 0.0:
@@ -77,8 +104,7 @@ class StepBudget:
 
     def _pace_s(self) -> float:
         """What a step takes together with its share of the measuring between epochs, so far."""
-        first_step, first_s = self._first or (self.step, self._mark)
-        return max(self._step_s, (self._mark - first_s) / max(self.step - first_step, 1))
+        return max(self._step_s, self._elapsed_s / max(self._n_timed - 1, 1))
 
     def _left_s(self, deadline_s: float) -> float:
         reserve_s = self._reserve_steps * self._step_s if self.reserve_s is None else self.reserve_s

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainables.budget import OutOfTime, check_time
 from trainables.checkpoint import NetworkSpec
 from trainables.data.sampling import Items
 from trainables.data.table import FaceTable
@@ -38,12 +39,14 @@ class KeptTwin:
         table: of which the split is.
         spec: of the network.
         items: of the trial.
+        until_s: Unix time at which embedding the split is given up; None for no end.
     """
 
     cache: EmbeddingCache
     table: FaceTable
     spec: NetworkSpec
     items: Items
+    until_s: float | None = None
 
 
 class FrozenMemory:
@@ -73,7 +76,8 @@ class FrozenMemory:
     def learn(self) -> None:
         """Take what the twin says of faces as they are from the cache, or compute it for it, before the first step.
 
-        It changes no bit of what is recalled. Copies that a sampler has altered are computed when they are first seen.
+        It changes no bit of what is recalled. Copies that a sampler has altered are computed when they are first seen,
+        and so is every face where time was too short.
         """
         kept, self._kept = self._kept, None
         if kept is None:
@@ -81,7 +85,10 @@ class FrozenMemory:
         key = self._key(kept)
         if not kept.cache.serves(key):
             return
-        known = kept.cache.fetch(key, lambda: self._embed_split(kept))
+        try:
+            known = kept.cache.fetch(key, lambda: self._embed_split(kept), until_s=kept.until_s)
+        except OutOfTime:
+            return
         plain = np.flatnonzero(kept.items.copies == 0)
         for first in range(0, len(plain), BATCH):
             positions = plain[first : first + BATCH]
@@ -120,6 +127,7 @@ class FrozenMemory:
         device = next(self._encoder.parameters()).device
         found = np.empty((len(images), self._encoder.width), np.float32)
         for first in range(0, len(images), BATCH):
+            check_time(kept.until_s)
             faces = torch.from_numpy(images[first : first + BATCH].copy()).to(device)
             found[first : first + len(faces)] = self._embed(to_inputs(faces, kept.spec)).float().cpu().numpy()
         return found

@@ -7,6 +7,7 @@ is trained, the device, PyTorch's version. One that can't be read is measured ag
 import hashlib
 import json
 import logging
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -94,18 +95,21 @@ def demand_of(config: TrialConfig, info: DatasetInfo) -> Demand:
     return Demand(json.dumps(parts, sort_keys=True), n_faces)
 
 
-def compiles(config: TrialConfig, profile: GpuProfile | None, *, n_steps: int) -> bool:
+def compiles(config: TrialConfig, profile: GpuProfile | None, *, n_steps: int, deadline_s: float | None = None) -> bool:
     """Whether a trial is compiled: as its config says, or where that saves more over its steps than it costs.
 
     Args:
         config: of the trial.
         profile: of its demand, where one was measured.
         n_steps: that the trial is to take.
+        deadline_s: Unix time by which it must have ended, whether or not it has taken them.
     """
     if config.train.compile != "auto":
         return config.train.compile == "on"
     if profile is None or profile.compiled_step_s is None or profile.compile_s is None:
         return False
+    if deadline_s is not None:
+        n_steps = min(n_steps, int((deadline_s - time.time()) / profile.step_s))
     return (profile.step_s - profile.compiled_step_s) * n_steps > profile.compile_s
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from spaces.config import TrialConfig
+from trainables.budget import check_time
 from trainables.checkpoint import NetworkSpec
 from trainables.data.batches import Batch
 from trainables.embeddings.faces import EmbeddedFaces
@@ -37,6 +38,7 @@ def train_heads(
     order: Order,
     loss: TrialLoss,
     config: TrialConfig,
+    until_s: float | None = None,
 ) -> None:
     """Train the heads in place for `train.head_epochs` on embeddings.
 
@@ -47,6 +49,10 @@ def train_heads(
         order: of the faces in each epoch; they are as many in all.
         loss: of the trial.
         config: epochs, batch size, rate and schedule.
+        until_s: Unix time at which it is given up; None for no end.
+
+    Raises:
+        OutOfTime: the time was up before.
     """
     device = next(network.heads.parameters()).device
     labels = {name: numbers.to(device) for name, numbers in targets.items()}
@@ -59,6 +65,7 @@ def train_heads(
         shown = faces.draw_views(seed=config.train.seed, epoch=epoch)
         n_batches = max(1, min(round(len(places) / config.train.batch_size), len(places) // 2))
         for chosen in places.tensor_split(n_batches):
+            check_time(until_s)
             batch = chosen.to(device)
             embeddings = torch.from_numpy(faces.take(chosen.numpy(), shown)).to(device).float()
             answers = {name: numbers[batch] for name, numbers in labels.items()}
@@ -80,6 +87,7 @@ def train_heads_drifting(
     n_batches: int,
     loss: TrialLoss,
     config: TrialConfig,
+    until_s: float | None = None,
 ) -> None:
     """Train the heads in place for `train.head_epochs` on augmented faces, the network in training mode.
 
@@ -90,6 +98,10 @@ def train_heads_drifting(
         n_batches: of an epoch.
         loss: of the trial.
         config: epochs, rate and schedule.
+        until_s: Unix time at which it is given up; None for no end.
+
+    Raises:
+        OutOfTime: the time was up before.
     """
     with _only_heads(network):
         network.train()
@@ -98,6 +110,7 @@ def train_heads_drifting(
         stepper = Stepper(network, spec, loss=loss, config=config, optimiser=optimiser, epochs=epochs)
         for epoch in range(1, epochs + 1):
             for batch in batches(epoch):
+                check_time(until_s)
                 stepper.step(batch, progress=step / (n_batches * epochs))
                 step += 1
 

@@ -1,23 +1,27 @@
 """A trial from its order to its end: what the Tune trainable and the bagging tasks both drive, epoch by epoch."""
 
+import logging
 import os
 import time
 import traceback
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from spaces.config import TrialConfig
 from spaces.errors import AffectuneError
+from trainables.budget import OutOfTime
 from trainables.data.table import shared_table
 from trainables.device import check_device
 from trainables.embeddings.cache import default_cache
 from trainables.memory import cap_gpu_memory, free_memory, keep_pages
 from trainables.outputs import new_file
 from trainables.trainer import EpochReport, Trainer
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINT_FILE = "checkpoint.pt"
 ERROR_FILE = "error.txt"
@@ -36,6 +40,7 @@ class TrialOrder:
         n_threads: of the processor.
         n_workers: processes that prepare batches.
         deadline_s: Unix time by which the trial must have ended; None for no deadline.
+        search_ends_s: Unix time by which the search must have; None for no end.
         gpu_share: of a GPU, where trials share one; more of its memory the trial can't take.
         checkpoint_s: seconds between checkpoints, so that a lost worker costs no more than this and an epoch.
     """
@@ -48,6 +53,7 @@ class TrialOrder:
     n_threads: int = 1
     n_workers: int = 0
     deadline_s: float | None = None
+    search_ends_s: float | None = None
     gpu_share: float = 1.0
     checkpoint_s: float = 20.0
 
@@ -73,6 +79,7 @@ class TrialRun:
         prepare_worker(order.n_threads)
         try:
             self._trainer = self._build()
+            self._go_on()
         except Exception as error:
             self._error = self._failure(error)
 
@@ -80,13 +87,16 @@ class TrialRun:
         """One epoch.
 
         Returns:
-            The trainer's report; `end` may also be `failed`, with the error's text under `error`.
+            The trainer's report; `end` may also be `failed`, with the error's text under `error`, or `preempted`, where
+            the search's time was up before anything could be scored.
         """
         if self._trainer is None:
             return self._error or self._failure(RuntimeError("trial has ended"))
         try:
             report = self._trainer.run_epoch()
             self._save(report)
+        except OutOfTime:
+            report = last_report("preempted")
         except Exception as error:
             report = self._failure(error)
         return report
@@ -109,13 +119,24 @@ class TrialRun:
             shared_table(Path(order.table)),
             device=order.device,
             deadline_s=order.deadline_s,
+            search_ends_s=order.search_ends_s,
             n_workers=order.n_workers,
             embeddings=default_cache(),
         )
-        checkpoint = self._folder / CHECKPOINT_FILE
-        if checkpoint.exists():
-            trainer.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
         return trainer
+
+    def _go_on(self) -> None:
+        """Take up the checkpoint, if there is one; one that can't be read is given up, and the trial begins anew."""
+        checkpoint = self._folder / CHECKPOINT_FILE
+        if self._trainer is None or not checkpoint.exists():
+            return
+        try:
+            self._trainer.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+        except Exception as error:
+            logger.warning("checkpoint can't be read, and the trial begins anew, %s: %s", error, checkpoint)
+            checkpoint.unlink(missing_ok=True)
+            self._trainer.close()
+            self._trainer = self._build()
 
     def _save(self, report: EpochReport) -> None:
         assert self._trainer is not None
@@ -154,14 +175,21 @@ def failure_report(
     with suppress(OSError):  # the disk may be what failed; the sentence still reaches the driver
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ERROR_FILE).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    report = last_report("failed", epoch=epoch, best_f1=best_f1, best_epoch=best_epoch)
+    return {**report, "error": text.splitlines()[0] if text else type(error).__name__}
+
+
+def last_report(
+    end: Literal["failed", "preempted"], *, epoch: int = 0, best_f1: float = 0.0, best_epoch: int = 0
+) -> EpochReport:
+    """What is told of an epoch that did not come to its end."""
     return {
         "epoch": epoch,
         "valid/macro_f1": best_f1,
         "best/macro_f1": best_f1,
         "best/epoch": best_epoch,
         "time/epoch_s": 0.0,
-        "end": "failed",
-        "error": text.splitlines()[0] if text else type(error).__name__,
+        "end": end,
     }
 
 

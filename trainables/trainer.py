@@ -64,6 +64,7 @@ class Trainer:
         *,
         device: str = "cpu",
         deadline_s: float | None = None,
+        search_ends_s: float | None = None,
         n_workers: int = 0,
         embeddings: EmbeddingCache | None = None,
     ) -> None:
@@ -73,6 +74,8 @@ class Trainer:
             table: its train and valid splits are used.
             device: `cpu`, `cuda` or `cuda:N`.
             deadline_s: Unix time by which the run must have ended; its schedule shrinks to fit.
+            search_ends_s: Unix time at which head-only epochs, whose schedule does not shrink, are given up, and
+                embedding faces for them, which serves other runs too.
             n_workers: processes that prepare batches; 0 prepares them in between.
             embeddings: where those of encoders that stand still are kept; None computes them anew.
 
@@ -86,6 +89,7 @@ class Trainer:
         self.classes = tuple(table.info.classes)
         self.epoch = 0
         self.best: Best | None = None
+        self._search_ends_s = search_ends_s
         self._device = check_device(device)
         self._train, self._valid = table.split("train"), table.split("valid")
         check_labels(config, table)
@@ -106,13 +110,13 @@ class Trainer:
         looks_the_same = self._augmenter.is_idle and config.augment.mix != "mixup"
         kept = None
         if embeddings is not None and arithmetic(config, self._device) is torch.float32:
-            kept = KeptTwin(embeddings, table, self.spec, self._items)
+            kept = KeptTwin(embeddings, table, self.spec, self._items, until_s=deadline_s)
         memory = build_memory(network.encoder, n_items=len(self._items), is_offline=looks_the_same, kept=kept)
         n_batches = len(self._batches(epoch=1))
         profile = (
             load_profile(config, table.info, self._device, cache=embeddings.folder) if embeddings is not None else None
         )
-        is_worth = compiles(config, profile, n_steps=n_batches * config.train.epochs)
+        is_worth = compiles(config, profile, n_steps=n_batches * config.train.epochs, deadline_s=deadline_s)
         self._stepper = Stepper(network, self.spec, loss=self._loss, config=config, memory=memory, compiles=is_worth)
         self._table, self._memory, self._embeddings = table, memory, embeddings
         self._faces_per_step = len(self._items.rows) / n_batches
@@ -140,6 +144,9 @@ class Trainer:
 
         Returns:
             Finite numbers by metric name; `end` is `completed` or `diverged` in the last report, else empty.
+
+        Raises:
+            OutOfTime: the search ends before the head-only epochs do.
         """
         started_s = time.perf_counter()
         report: EpochReport = {}
@@ -249,23 +256,26 @@ class Trainer:
         network, cache = self._stepper.network, self._embeddings
         encoder = FrozenEncoder(network, self.spec)
         rows = np.unique(self._items.rows)
-        faces = embed_faces(encoder, self._table, rows=rows, config=self.config, cache=cache)
+        until_s = self._search_ends_s
+        faces = embed_faces(encoder, self._table, rows=rows, config=self.config, cache=cache, until_s=until_s)
         if why_stage_not_packable(self.config) == "":
             self._train_head_of_a_pack(faces)
         else:
             targets = split_targets(self._train, faces.rows, self._labels)
             order = partial(self._head_order, faces.rows)
-            train_heads(network, faces, targets, order=order, loss=self._loss, config=self.config)
+            train_heads(network, faces, targets, order=order, loss=self._loss, config=self.config, until_s=until_s)
         if cache is None or network.hand is not None:
             return predict_outputs(network, self._valid.images, self.spec)
-        return predict_embedded(network, valid_embeddings(encoder, self._table, cache=cache))
+        return predict_embedded(network, valid_embeddings(encoder, self._table, cache=cache, until_s=until_s))
 
     def _train_head_of_a_pack(self, faces: EmbeddedFaces) -> None:
         """A pack of one, so that a head learns the same alone and beside others."""
         heads = self._stepper.network.heads
         weights = self._loss.expression.weights.double().cpu().numpy()
         task = HeadTask(self.config, self._items, weights, start=heads.state_dict())
-        (head,) = train_together(faces, self._train.expression, [task], device=self._device)
+        (head,) = train_together(
+            faces, self._train.expression, [task], device=self._device, until_s=self._search_ends_s
+        )
         heads.load_state_dict(head.tensors)
         self._diverged = head.diverged
 
@@ -276,7 +286,7 @@ class Trainer:
         network = self._stepper.network
         train_heads_drifting(
             network, self.spec, lambda epoch: self._iter_batches(HEAD_EPOCHS_FROM + epoch),
-            n_batches=len(self._batches(epoch=1)), loss=self._loss, config=self.config,
+            n_batches=len(self._batches(epoch=1)), loss=self._loss, config=self.config, until_s=self._search_ends_s,
         )  # fmt: skip
         return predict_outputs(network, self._valid.images, self.spec)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from typing import Any
 
 from ray import tune
@@ -15,25 +16,26 @@ from trainables.worker import warm_up
 class Worker(tune.Trainable):
     """One piece of work at a time, many after each other: the worker keeps its imports and the mapped table.
 
-    A worker that could not free a GPU after a piece of work ends with the first step of the next, which Ray Tune then
-    gives to a fresh one. It must not end sooner: a worker that is lost while it is reset, or that refuses the reset,
-    turns its next trial into an error.
+    An order is only noted when it comes, and begun with the first step. What goes wrong in a step, the loss of the
+    worker included, is a trial's own, and a lost trial goes on elsewhere; of one whose worker is lost while it is set
+    up or reset, Ray Tune makes an error.
     """
 
     _run: TrialRun | PackRun | None = None
-    _must_end = False
+    _order: dict[str, Any] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Tune's arguments; the first work begins at once."""
+        """Tune's arguments; the first order is among them."""
         warm_up()
         super().__init__(*args, **kwargs)
 
+    def setup(self, config: dict[str, Any]) -> None:
+        """Note what the config orders."""
+        self._order = config["order"]
+
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin another piece of work in this worker."""
-        self.cleanup()
-        self._must_end = not is_gpu_free()
-        if not self._must_end:
-            self.setup(new_config)
+        """Note what this worker does next."""
+        self.setup(new_config)
         return True
 
     def cleanup(self) -> None:
@@ -42,9 +44,24 @@ class Worker(tune.Trainable):
             self._run.release()
             self._run = None
 
-    def _end_where_due(self) -> None:
-        if self._must_end:
-            os._exit(1)
+    def begin(self, order: dict[str, Any]) -> None:
+        """Begin what was ordered."""
+        raise NotImplementedError
+
+    def _begin_what_was_ordered(self) -> None:
+        if self._order is None:
+            return
+        if self._run is not None and not self._has_made_room():
+            os._exit(1)  # Ray Tune gives the order to a fresh worker
+        order, self._order = self._order, None
+        self.begin(order)
+
+    def _has_made_room(self) -> bool:
+        """Whether the last piece of work left the GPU free; a GPU that is out of order raises."""
+        with suppress(Exception):
+            self.cleanup()
+            return is_gpu_free()
+        return False
 
 
 class Trial(Worker):
@@ -52,13 +69,13 @@ class Trial(Worker):
 
     _run: TrialRun | None = None
 
-    def setup(self, config: dict[str, Any]) -> None:
-        """Begin the trial that the config orders."""
-        self._run = TrialRun(TrialOrder(**config["order"]))
+    def begin(self, order: dict[str, Any]) -> None:
+        """Begin a trial."""
+        self._run = TrialRun(TrialOrder(**order))
 
     def step(self) -> dict[str, Any]:
         """One epoch; Tune's `done` is set with the report that carries the end."""
-        self._end_where_due()
+        self._begin_what_was_ordered()
         assert self._run is not None
         report = self._run.step()
         return {**report, "done": bool(report["end"])}
@@ -71,9 +88,9 @@ class PackTrial(Worker):
     _n_steps = 0
     _best_f1 = 0.0
 
-    def setup(self, config: dict[str, Any]) -> None:
-        """Begin the pack that the config orders."""
-        self._run = PackRun(PackOrder.from_dict(config["order"]))
+    def begin(self, order: dict[str, Any]) -> None:
+        """Begin a pack."""
+        self._run = PackRun(PackOrder.from_dict(order))
         self._n_steps, self._best_f1 = 0, 0.0
 
     def step(self) -> dict[str, Any]:
@@ -83,7 +100,7 @@ class PackTrial(Worker):
             `reports`: JSON, a trial's id to its last report (as text, since Tune keeps numbers of every result);
             `best/macro_f1`: of the pack so far; `epoch`: steps so far; `done` with the last one.
         """
-        self._end_where_due()
+        self._begin_what_was_ordered()
         assert self._run is not None
         told = self._run.step()
         self._n_steps += 1

@@ -56,6 +56,37 @@ def test_budget_ends_decayed_and_in_time_when_the_deadline_is_near(clock: FakeCl
     assert progress == sorted(progress)
 
 
+def test_budget_takes_no_pace_from_the_first_step_of_a_run_that_goes_on(clock: FakeClock) -> None:
+    budget = StepBudget(planned_steps=1_000, deadline_s=1_100.0, clock=clock)
+    budget.step = 500
+    budget.start_clock()
+
+    take_steps(budget, clock, 1, step_s=30.0)
+    take_steps(budget, clock, 1)
+
+    assert budget.progress == pytest.approx(0.502)
+
+
+def test_budget_takes_no_pace_from_one_slow_step(clock: FakeClock) -> None:
+    budget = StepBudget(planned_steps=1_000, deadline_s=1_300.0, clock=clock)
+    take_steps(budget, clock, 10)
+
+    take_steps(budget, clock, 1, step_s=100.0)
+
+    assert budget.progress == pytest.approx(0.011, abs=0.005)
+
+
+def test_budget_follows_when_all_steps_become_slow(clock: FakeClock) -> None:
+    budget = StepBudget(planned_steps=1_000, deadline_s=1_100.0, clock=clock)
+    take_steps(budget, clock, 10)
+
+    while not budget.is_spent:
+        take_steps(budget, clock, 1, step_s=20.0)
+
+    assert clock.now_s == pytest.approx(1_100.0, abs=40.0)
+    assert budget.progress == pytest.approx(1.0, abs=0.1)
+
+
 def test_budget_grants_one_step_when_the_deadline_has_passed(clock: FakeClock) -> None:
     budget = StepBudget(planned_steps=10, deadline_s=50.0, clock=clock)
 

@@ -1,5 +1,6 @@
 """A trial from its order to its end: files, checkpoints, and errors that become ends."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,37 @@ def test_run_goes_on_from_its_checkpoint(make_order: MakeOrder, tmp_path: Path) 
     assert reports[-1]["best/macro_f1"] == whole[-1]["best/macro_f1"]
     scores, expected = (load_scores(folder / SCORES_FILE) for folder in (Path(order.folder), tmp_path / "whole"))
     assert scores.logits.tolist() == expected.logits.tolist()
+
+
+def test_run_begins_anew_when_its_checkpoint_cannot_be_read(
+    make_order: MakeOrder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"train.epochs": 2}
+    whole = run(make_order(settings, folder=str(tmp_path / "whole")))
+    order = make_order(settings, checkpoint_s=0.0)
+    TrialRun(order).step()
+    checkpoint = Path(order.folder) / CHECKPOINT_FILE
+    os.truncate(checkpoint, checkpoint.stat().st_size // 2)
+
+    reports = run(order)
+
+    assert [report["epoch"] for report in reports] == [1, 2]
+    assert reports[-1]["best/macro_f1"] == whole[-1]["best/macro_f1"]
+    assert "and the trial begins anew" in caplog.text and str(checkpoint) in caplog.text
+
+
+@pytest.mark.parametrize("batch_norm", ["eval", "train"])
+@pytest.mark.parametrize("epochs", [0, 1], ids=["head only", "two stages"])
+def test_run_is_preempted_when_the_search_ends_before_its_head_only_epochs(
+    make_order: MakeOrder, batch_norm: str, epochs: int
+) -> None:
+    settings = {"train.epochs": epochs, "train.head_epochs": 1, "train.head_batch_norm": batch_norm}
+    order = make_order(settings, search_ends_s=1.0)
+
+    (report,) = run(order)
+
+    assert (report["end"], report["best/macro_f1"]) == ("preempted", 0.0)
+    assert list(Path(order.folder).iterdir()) == []
 
 
 def test_run_leaves_no_process_behind_when_it_is_released_in_its_middle(make_order: MakeOrder) -> None:

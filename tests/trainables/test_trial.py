@@ -47,20 +47,62 @@ def test_trial_begins_another_in_the_same_worker(trial: Trial, make_order: Calla
     assert (tmp_path / "t0001" / "weights.safetensors").is_file()
 
 
-def test_worker_that_cannot_free_its_gpu_takes_the_next_trial_and_ends_in_its_first_step(
-    trial: Trial, make_order: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trial.setup(make_order("t0000", {"train.epochs": 1}))
-    monkeypatch.setattr("trainables.trial.is_gpu_free", lambda: False)
+def exits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ending the process is an exception that a test can see."""
 
     def end(code: int) -> None:
         raise SystemExit(code)
 
     monkeypatch.setattr("os._exit", end)
 
+
+def test_trial_is_built_in_the_first_step_and_not_when_it_is_ordered(
+    trial: Trial, make_order: Callable[..., Any]
+) -> None:
+    trial.setup(make_order("t0000", {"train.epochs": 1}))
+    before = trial._run
+    trial.step()
+
+    assert before is None
+    assert trial._run is not None
+
+
+def test_worker_that_cannot_free_its_gpu_takes_the_next_trial_and_ends_in_its_first_step(
+    trial: Trial, make_order: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial.setup(make_order("t0000", {"train.epochs": 1}))
+    trial.step()
+    monkeypatch.setattr("trainables.trial.is_gpu_free", lambda: False)
+    exits(monkeypatch)
+
     taken = trial.reset_config(make_order("t0001", {"train.epochs": 1}))
 
     assert taken is True
-    assert trial._run is None
     with pytest.raises(SystemExit, match="1"):
         trial.step()
+    assert trial._run is None
+
+
+def test_worker_whose_gpu_is_out_of_order_ends_with_the_next_trial(
+    trial: Trial, make_order: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> bool:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    trial.setup(make_order("t0000", {"train.epochs": 1}))
+    trial.step()
+    monkeypatch.setattr("trainables.trial.is_gpu_free", fail)
+    exits(monkeypatch)
+    trial.reset_config(make_order("t0001", {"train.epochs": 1}))
+
+    with pytest.raises(SystemExit, match="1"):
+        trial.step()
+
+
+def test_first_trial_of_a_worker_looks_at_no_gpu(
+    trial: Trial, make_order: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainables.trial.is_gpu_free", lambda: False)
+    trial.setup(make_order("t0000", {"train.epochs": 1}))
+
+    assert trial.step()["end"] == "completed"

@@ -68,7 +68,7 @@ class EmbeddingCache:
         """Whether the embeddings of a key are there, or could be kept as far as this process knows."""
         return os.path.exists(self._path(key)) or (self._can_write and self._fits(key.n_bytes))
 
-    def fetch(self, key: EmbeddingKey, compute: Callable[[], View]) -> View:
+    def fetch(self, key: EmbeddingKey, compute: Callable[[], View], *, until_s: float | None = None) -> View:
         """The embeddings of a key, mapped read-only; computed where no process of this machine has done so yet.
 
         While one process computes, others that want the same wait for it; should it be killed, the next takes over.
@@ -76,9 +76,13 @@ class EmbeddingCache:
         Args:
             key: of the embeddings.
             compute: them, [rows, width], in float16 or float32.
+            until_s: Unix time at which waiting for another process is given up; None for no end.
 
         Returns:
             [rows, width], read-only.
+
+        Raises:
+            OutOfTime: another process was not done in time.
         """
         path = self._path(key)
         found = self._find(path, key)
@@ -88,7 +92,7 @@ class EmbeddingCache:
             return _read_only(compute())
         with suppress(OSError):
             self._entries.mkdir(parents=True, exist_ok=True)
-        with one_at_a_time(_lock_of(path)) as is_ours:
+        with one_at_a_time(_lock_of(path), until_s=until_s) as is_ours:
             if not is_ours:
                 self._give_up(f"{self._entries} can't be written to, or its file system has no locks")
                 return _read_only(compute())

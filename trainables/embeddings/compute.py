@@ -14,6 +14,7 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 
 from spaces.config import TrialConfig
+from trainables.budget import check_time
 from trainables.data.augment import Augmenter
 from trainables.data.table import FaceTable, Split
 from trainables.embeddings.cache import EmbeddingCache
@@ -49,7 +50,13 @@ class _View:
 
 
 def embed_faces(
-    encoder: FrozenEncoder, table: FaceTable, *, rows: Rows, config: TrialConfig, cache: EmbeddingCache | None
+    encoder: FrozenEncoder,
+    table: FaceTable,
+    *,
+    rows: Rows,
+    config: TrialConfig,
+    cache: EmbeddingCache | None,
+    until_s: float | None = None,
 ) -> EmbeddedFaces:
     """Embeddings of training faces, in as many views as `train.head_views` says.
 
@@ -60,31 +67,46 @@ def embed_faces(
         config: of the trial. Views after the first are altered as `augment` says, the same in all trials that say the
             same, whatever their seeds.
         cache: where embeddings are kept; None computes those of `rows` alone.
+        until_s: Unix time at which computing, or waiting for who computes, is given up; None for no end.
 
     Returns:
         All faces of the split where the cache keeps them, in float16 and mapped; else those of `rows`, in float32.
+
+    Raises:
+        OutOfTime: the time was up before.
     """
     train, n_views = table.split("train"), config.train.head_views
     views = _training_views(train, config, has_appearance=encoder.has_appearance)
-    if cache is not None and all(cache.serves(view.key(encoder, table, "train")) for view in views):
+    if cache is not None and _keeps_all(cache, [view.key(encoder, table, "train") for view in views]):
         rows = np.arange(len(train))
-        embedded = [_fetch(cache, encoder, table, view, split="train") for view in views]
+        embedded = [_fetch(cache, encoder, table, view, split="train", until_s=until_s) for view in views]
     else:
-        embedded = [_compute(encoder, view, rows, dtype=np.float32) for view in views]
+        embedded = [_compute(encoder, view, rows, dtype=np.float32, until_s=until_s) for view in views]
     return EmbeddedFaces(views=tuple(embedded) * (n_views // len(views)), rows=rows)
 
 
-def valid_embeddings(encoder: FrozenEncoder, table: FaceTable, *, cache: EmbeddingCache | None) -> tuple[View, ...]:
+def valid_embeddings(
+    encoder: FrozenEncoder, table: FaceTable, *, cache: EmbeddingCache | None, until_s: float | None = None
+) -> tuple[View, ...]:
     """Embeddings of all valid faces, and of their mirror images where the network's answer is the mean of both.
+
+    Args:
+        encoder: whose embeddings.
+        table: whose valid split.
+        cache: where they are kept, if anywhere.
+        until_s: as for `embed_faces`.
 
     Returns:
         One or two arrays [valid faces, width], in float16 and mapped; in float32 without a cache.
+
+    Raises:
+        OutOfTime: the time was up before.
     """
     valid = table.split("valid")
     views = [_View("plain", partial(_iter_plain, valid))]
     if encoder.spec.mirror:
         views.append(_View("mirror", partial(_iter_plain, valid, is_mirrored=True)))
-    return tuple(_fetch(cache, encoder, table, view, split="valid") for view in views)
+    return tuple(_fetch(cache, encoder, table, view, split="valid", until_s=until_s) for view in views)
 
 
 @torch.inference_mode()
@@ -115,6 +137,12 @@ def predict_embedded(
 def to_floats(embeddings: View, device: torch.device) -> torch.Tensor:
     """A copy in float32 on a device."""
     return torch.from_numpy(np.array(embeddings)).to(device).float()  # from read-only memory torch would warn
+
+
+def _keeps_all(cache: EmbeddingCache, keys: Sequence[EmbeddingKey]) -> bool:
+    """Whether one trial's views have room beside each other: else each would throw out another, in every trial anew."""
+    fit_together = len(keys) == 1 or sum(key.n_bytes for key in keys) <= cache.max_bytes
+    return fit_together and all(cache.serves(key) for key in keys)
 
 
 def _training_views(train: Split, config: TrialConfig, *, has_appearance: bool) -> list[_View]:
@@ -152,27 +180,35 @@ def _iter_altered(
 
 
 def _fetch(
-    cache: EmbeddingCache | None, encoder: FrozenEncoder, table: FaceTable, view: _View, *, split: SplitName
+    cache: EmbeddingCache | None,
+    encoder: FrozenEncoder,
+    table: FaceTable,
+    view: _View,
+    *,
+    split: SplitName,
+    until_s: float | None,
 ) -> View:
     rows = np.arange(table.info.rows[split])
     if cache is None:
-        return _compute(encoder, view, rows, dtype=np.float32)
-    return cache.fetch(view.key(encoder, table, split), lambda: _compute_narrow(encoder, view, rows))
+        return _compute(encoder, view, rows, dtype=np.float32, until_s=until_s)
+    compute = partial(_compute_narrow, encoder, view, rows, until_s=until_s)
+    return cache.fetch(view.key(encoder, table, split), compute, until_s=until_s)
 
 
-def _compute_narrow(encoder: FrozenEncoder, view: _View, rows: Rows) -> View:
+def _compute_narrow(encoder: FrozenEncoder, view: _View, rows: Rows, *, until_s: float | None) -> View:
     """In float16, or in float32 where that can't hold the numbers."""
     try:
-        return _compute(encoder, view, rows, dtype=np.float16)
+        return _compute(encoder, view, rows, dtype=np.float16, until_s=until_s)
     except FloatingPointError:
-        return _compute(encoder, view, rows, dtype=np.float32)
+        return _compute(encoder, view, rows, dtype=np.float32, until_s=until_s)
 
 
-def _compute(encoder: FrozenEncoder, view: _View, rows: Rows, *, dtype: DTypeLike) -> View:
+def _compute(encoder: FrozenEncoder, view: _View, rows: Rows, *, dtype: DTypeLike, until_s: float | None) -> View:
     """[rows, width]; raises FloatingPointError where float16 is asked for and can't hold the numbers."""
     found: View = np.empty((len(rows), encoder.width), dtype)
     done = 0
     for looks in view.looks(rows):
+        check_time(until_s)
         for part in in_pieces(partial(encoder.embed, looks), len(looks), size=BATCH):
             if dtype is np.float16 and not _fits_float16(part):
                 raise FloatingPointError("float16 rounds these embeddings too much")

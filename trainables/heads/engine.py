@@ -6,7 +6,6 @@ group are rows of one matrix. What a trial learns does not depend on its group, 
 
 import json
 import math
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from spaces.config import TrialConfig
+from trainables.budget import check_time
 from trainables.data.sampling import Items
 from trainables.embeddings.faces import EmbeddedFaces
 from trainables.heads.batched_loss import BatchedLoss
@@ -23,10 +23,6 @@ from trainables.heads.batched_update import BatchedUpdate
 from trainables.heads.blocks import Blocks, HeadBatch
 from trainables.heads.stacked import StackedHeads, Tensors, chunks_of
 from trainables.optimisers import lr_factor
-
-
-class OutOfTime(Exception):  # noqa: N818 - nothing is wrong
-    """The deadline came before the heads were trained."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +81,7 @@ def train_together(
     tasks: Sequence[HeadTask],
     *,
     device: torch.device,
-    deadline_s: float | None = None,
+    until_s: float | None = None,
 ) -> list[TrainedHead]:
     """Train every task's head for its `train.head_epochs`.
 
@@ -96,13 +92,13 @@ def train_together(
         expression: [samples], labels of the whole split that the faces are of.
         tasks: in any order; those of one `group_key` are trained together.
         device: where the heads are trained.
-        deadline_s: Unix time at which all are given up.
+        until_s: Unix time at which all are given up; None for no end.
 
     Returns:
         One a task, in their order.
 
     Raises:
-        OutOfTime: the deadline has passed.
+        OutOfTime: the time was up before.
     """
     groups: dict[str, list[int]] = {}
     for place, task in enumerate(tasks):
@@ -111,7 +107,7 @@ def train_together(
     for places in groups.values():
         group = [tasks[place] for place in places]
         with _one_thread():
-            heads = _train_group(faces, expression, group, device=device, deadline_s=deadline_s)
+            heads = _train_group(faces, expression, group, device=device, until_s=until_s)
         found |= dict(zip(places, heads, strict=True))
     return [found[place] for place in range(len(tasks))]
 
@@ -123,7 +119,7 @@ def _train_group(
     tasks: Sequence[HeadTask],
     *,
     device: torch.device,
-    deadline_s: float | None,
+    until_s: float | None,
 ) -> list[TrainedHead]:
     first = tasks[0]
     blocks = Blocks(
@@ -134,8 +130,7 @@ def _train_group(
     chunks = [_Chunk(tasks, places, n_steps=blocks.n_steps, device=device) for places in stackable]
     last_epoch = blocks.n_steps - blocks.n_batches
     for block in blocks:
-        if deadline_s is not None and time.time() > deadline_s:
-            raise OutOfTime
+        check_time(until_s)
         for chunk in chunks:  # its numbers stay in the processor's cache for a block
             for batch in block:
                 chunk.step(batch, is_measured=batch.number >= last_epoch)

@@ -95,7 +95,12 @@ _kept: OrderedDict[str, FrozenNetwork] = OrderedDict()
 
 
 def frozen_network(
-    config: TrialConfig, table: FaceTable, *, device: torch.device, cache: EmbeddingCache | None
+    config: TrialConfig,
+    table: FaceTable,
+    *,
+    device: torch.device,
+    cache: EmbeddingCache | None,
+    until_s: float | None = None,
 ) -> FrozenNetwork:
     """What the heads of all trials with this config's `frozen_key` stand on; from memory where it was asked for lately.
 
@@ -104,8 +109,10 @@ def frozen_network(
         table: the face table.
         device: where faces are embedded.
         cache: where embeddings are kept; None computes them for this worker alone.
+        until_s: Unix time at which embedding faces is given up; None for no end.
 
     Raises:
+        OutOfTime: the time was up before.
         ModelError: a backbone is unknown, or its weights or the size of its images do not fit.
     """
     key = f"{frozen_key(config)} {table.path.absolute()} {table.info.content_hash} {device.type}"
@@ -115,8 +122,8 @@ def frozen_network(
         encoder, rows = FrozenEncoder(network, spec), np.arange(table.info.rows["train"])
         found = FrozenNetwork(
             table,
-            embed_faces(encoder, table, rows=rows, config=config, cache=cache),
-            valid_embeddings(encoder, table, cache=cache),
+            embed_faces(encoder, table, rows=rows, config=config, cache=cache, until_s=until_s),
+            valid_embeddings(encoder, table, cache=cache, until_s=until_s),
             network.to(CPU),
             spec,
         )

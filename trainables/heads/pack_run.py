@@ -9,19 +9,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from spaces.config import TrialConfig
 from spaces.errors import ConfigError
+from trainables.budget import OutOfTime, check_time
 from trainables.checkpoint import save_network
 from trainables.data.needs import check_labels
 from trainables.data.table import FaceTable, shared_table
 from trainables.device import check_device
 from trainables.embeddings.cache import default_cache
-from trainables.heads.engine import HeadTask, OutOfTime, TrainedHead, group_key, train_together
+from trainables.heads.engine import HeadTask, TrainedHead, group_key, train_together
 from trainables.heads.frozen_network import FrozenNetwork, frozen_key, frozen_network
 from trainables.heads.settings import why_not_packable
 from trainables.losses.expression import ExpressionLoss
-from trainables.memory import free_memory
+from trainables.memory import cap_gpu_memory, free_memory
 from trainables.preparation import build_loss, choose_items
 from trainables.run import failure_report, prepare_worker
 from trainables.scores import save_scores, split_scores
@@ -64,6 +66,7 @@ class PackOrder:
         weights_above: macro-F1 that a trial must beat for its weights to be written.
         keep_always: ids of trials whose weights are written in any case.
         deadline_s: Unix time at which what is not trained is given up; None for no deadline.
+        gpu_share: of a GPU, where packs share one; more of its memory the pack can't take.
     """
 
     pack_id: str
@@ -75,6 +78,7 @@ class PackOrder:
     weights_above: float = -1.0
     keep_always: tuple[str, ...] = ()
     deadline_s: float | None = None
+    gpu_share: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a scheduler's config."""
@@ -146,6 +150,13 @@ class PackRun:
     def _table(self) -> FaceTable:
         return shared_table(Path(self._order.table))
 
+    @cached_property
+    def _device(self) -> torch.device:
+        device = check_device(self._order.device)
+        if device.type == "cuda":
+            cap_gpu_memory(self._order.gpu_share, device)
+        return device
+
     def _arrange(self) -> list[list[_Trial]]:
         """Groups, those of one network behind each other; trials that can't be in a pack are refused."""
         by_network: dict[str, dict[str, list[_Trial]]] = {}
@@ -160,16 +171,15 @@ class PackRun:
 
     def _run(self, group: Sequence[_Trial]) -> Reports:
         """Train and judge the trials of a group, and write what they leave."""
-        started_s, deadline_s = time.perf_counter(), self._order.deadline_s
-        if deadline_s is not None and time.time() > deadline_s:
-            raise OutOfTime
-        device = check_device(self._order.device)
-        below = frozen_network(group[0].config, self._table, device=device, cache=default_cache())
+        started_s, until_s = time.perf_counter(), self._order.deadline_s
+        check_time(until_s)
+        device = self._device
+        below = frozen_network(group[0].config, self._table, device=device, cache=default_cache(), until_s=until_s)
         prepared, reports = self._prepare(group, below)
         if not prepared:
             return reports
         tasks, expression = [one.task for one in prepared], self._table.split("train").expression
-        heads = train_together(below.faces, expression, tasks, device=device, deadline_s=deadline_s)
+        heads = train_together(below.faces, expression, tasks, device=device, until_s=until_s)
         answers = below.answers([head.tensors for head in heads], device=device)
         judged = [self._judge(*one) for one in zip(prepared, heads, answers, strict=True)]
         share_s = (time.perf_counter() - started_s) / len(prepared)

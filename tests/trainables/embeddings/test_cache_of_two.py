@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trainables.budget import OutOfTime
 from trainables.embeddings.cache import EmbeddingCache
 from trainables.embeddings.key import EmbeddingKey
+from trainables.embeddings.turns import one_at_a_time
 
 MakeKey = Callable[..., EmbeddingKey]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -91,6 +93,18 @@ def test_second_process_waits_and_maps_what_the_first_computed(tmp_path: Path, s
     assert said == ["1.0", "1.0"]
     assert not (tmp_path / "second computes").exists()
     assert left_in(tmp_path) == []
+
+
+def test_whoever_waits_for_another_process_gives_up_when_its_time_is_over(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "some.lock"
+    with one_at_a_time(path), pytest.raises(OutOfTime), one_at_a_time(path, until_s=time.time() + 0.3):
+        pytest.fail("the lock was held twice")
+
+    with one_at_a_time(path, until_s=time.time() + 60) as is_held:
+        assert is_held
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(("moment", "computes_s", "writes_s"), [("computes", 60.0, 0.0), ("writes", 0.0, 60.0)])

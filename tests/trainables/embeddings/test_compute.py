@@ -1,5 +1,6 @@
 """Embeddings from the cache are those that the network computes, within the rounding of float16."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from spaces.config import TrialConfig
+from trainables.budget import OutOfTime
 from trainables.data.table import FaceTable
 from trainables.embeddings.cache import EmbeddingCache
 from trainables.embeddings.compute import embed_faces, predict_embedded, valid_embeddings
@@ -189,6 +191,35 @@ def test_only_the_chosen_faces_are_computed_where_the_cache_keeps_nothing(
 
     np.testing.assert_array_equal(faces.rows, ROWS)
     assert cache.entries() == []
+
+
+def test_cache_without_room_for_all_views_of_a_trial_keeps_none(
+    toy_table: FaceTable, make_config: MakeConfig, cache: EmbeddingCache
+) -> None:
+    config = make_config({"train.head_views": 3})
+    embed(config, toy_table, cache)
+    n_bytes = sum(entry.n_bytes for entry in cache.empty())
+    narrow = EmbeddingCache(cache.folder, max_bytes=n_bytes // 2)
+
+    faces = embed(config, toy_table, narrow)
+
+    assert (len(faces), len(faces.views), narrow.entries()) == (len(ROWS), 3, [])
+
+
+@pytest.mark.parametrize("is_cached", [True, False], ids=["cached", "not cached"])
+def test_embedding_faces_is_given_up_when_the_time_is_over(
+    toy_table: FaceTable, make_config: MakeConfig, cache: EmbeddingCache, is_cached: bool
+) -> None:
+    config, kept = make_config(), cache if is_cached else None
+    frozen = build(config, toy_table)[1]
+
+    with pytest.raises(OutOfTime):
+        embed_faces(frozen, toy_table, rows=ROWS, config=config, cache=kept, until_s=1.0)
+    with pytest.raises(OutOfTime):
+        valid_embeddings(frozen, toy_table, cache=kept, until_s=1.0)
+
+    assert cache.entries() == []
+    assert len(embed_faces(frozen, toy_table, rows=ROWS, config=config, cache=kept, until_s=time.time() + 60)) >= 4
 
 
 def test_entry_that_is_there_serves_though_it_would_not_be_kept_now(

@@ -124,6 +124,17 @@ def test_frozen_twin_is_asked_once_for_all_trials(
     assert header is not None and header.dtype == "float32"
 
 
+def test_trial_asks_its_twin_as_faces_come_when_time_is_too_short_for_all(
+    toy_table: FaceTable, make_config: MakeConfig, cache: EmbeddingCache
+) -> None:
+    config = make_config({**STILL, "model.encoder": "deviation", "train.epochs": 1})
+
+    report = Trainer(config, toy_table, embeddings=cache, deadline_s=1.0).run_epoch()
+
+    assert report["end"] == "completed"
+    assert cache.entries() == []
+
+
 def test_copies_of_a_sampler_are_not_taken_for_the_faces_themselves(
     make_table: Callable[..., FaceTable], make_config: MakeConfig, cache: EmbeddingCache
 ) -> None:

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from spaces.config import TrialConfig
+from trainables.budget import OutOfTime
 from trainables.data.sampling import stratified_subsample, training_items
 from trainables.embeddings.faces import EmbeddedFaces
 from trainables.heads.blocks import Blocks, head_order
-from trainables.heads.engine import HeadTask, OutOfTime, TrainedHead, group_key, train_together
+from trainables.heads.engine import HeadTask, TrainedHead, group_key, train_together
 from trainables.heads.stacked import CHUNK_ROWS, Tensors
 from trainables.losses.class_weights import class_weights
 from trainables.losses.expression import ExpressionLoss
@@ -216,7 +217,7 @@ def test_deadline_gives_all_heads_up_and_threads_are_as_before() -> None:
     torch.set_num_threads(2)
 
     with pytest.raises(OutOfTime):
-        train_together(PLAIN, EXPRESSION, [task()], device=CPU, deadline_s=1.0)
+        train_together(PLAIN, EXPRESSION, [task()], device=CPU, until_s=1.0)
 
     assert torch.get_num_threads() == 2
     torch.set_num_threads(before)
