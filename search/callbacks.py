@@ -98,11 +98,7 @@ class RecordingCallback(Callback):
     @never_raising
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial's workers were lost more often than it may be retried."""
-        self._recorder.trial_ended(
-            self._records[trial.trial_id].trial_id,
-            "failed",
-            error=f"worker was lost {trial.num_failures} times (out of memory, or its machine went away)",
-        )
+        self._given_up(self._records[trial.trial_id], trial.num_failures)
         lighten(trial)
 
     def get_state(self) -> None:
@@ -111,3 +107,11 @@ class RecordingCallback(Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+    @never_raising
+    def _given_up(self, record: TrialRecord, n_lost: int) -> None:
+        """A trial failed with its workers, which may all have been lost before it began."""
+        if record.end is None:
+            self._recorder.trial_started(record)
+        error = f"worker was lost {n_lost} times (out of memory, or its machine went away)"
+        self._recorder.trial_ended(record.trial_id, "failed", error=error)

@@ -31,6 +31,9 @@ KNOCK_S = 10.0
 OBJECT_STORE_BYTES = 200 * 2**20
 """Nothing large goes through the object store: tables are mapped from files."""
 
+MOST_WORKERS = 8
+"""Processes that prepare one trial's batches: more than a GPU waits for, on a machine with many cores."""
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -66,7 +69,7 @@ class Resources:
     @property
     def n_workers(self) -> int:
         """Processes that prepare a trial's batches: where a GPU computes, the processor's other cores do that."""
-        return max(1, int(self.cpus) - 1) if self.gpus else 0
+        return min(max(1, int(self.cpus) - 1), MOST_WORKERS) if self.gpus else 0
 
     @property
     def gpu_share(self) -> float:

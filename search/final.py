@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,13 +178,8 @@ def _train_bags(
         name = f"{order.trial_id} of {parents[i % len(parents)].trial_id}"
         tracker.start_run(key, parent_key=parent_key(tracker), name=name, params=order.settings, tags=tags)
 
-    def on_epoch(bag_id: str, report: Mapping[str, Any]) -> None:
-        screen.epoch(bag_id, report)
-        metrics = {name: value for name, value in report.items() if name != "epoch"}
-        tracker.log_epoch(run_key(bag_id, tracker), metrics, step=int(report["epoch"]))
-
     try:
-        outcomes = train_bags(orders, resources, on_epoch=on_epoch)
+        outcomes = train_bags(orders, resources, on_epoch=partial(_note_epoch, screen=screen, tracker=tracker))
     except BaseException:
         for order in orders:
             tracker.end_run(run_key(order.trial_id, tracker), "preempted")
@@ -216,6 +212,13 @@ def _clear_bags(folder: SearchFolder, *, keep: Collection[str]) -> None:
     for old in folder.ensemble_dir.glob("b[0-9]*"):
         if old.name not in keep:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _note_epoch(bag_id: str, report: Mapping[str, Any], *, screen: SearchConsole, tracker: Tracker) -> None:
+    screen.epoch(bag_id, report)
+    key, step = run_key(bag_id, tracker), int(report["epoch"])
+    if step > tracker.last_step(key):  # else it ran this epoch before its worker was lost
+        tracker.log_epoch(key, {name: value for name, value in report.items() if name != "epoch"}, step=step)
 
 
 def _close_bag(outcome: BagOutcome, screen: SearchConsole, tracker: Tracker) -> None:

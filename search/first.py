@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from search.folder import SearchFolder, TrialRecord
+from search.folder import MANIFEST_FILE, MAX_NAME, SearchFolder, TrialRecord, create_folder
 from search.packs.space import BACKBONE_SETTINGS
 from search.recorder import usable
 from spaces.config import Value
@@ -55,11 +55,13 @@ class HandedOver:
         search: name of the head-only search.
         points: values of the space's parameters, each with the head-only trial it comes from and its score.
         fidelity: rank correlation by backbone, once the full search has ended; see `search.fidelity`.
+        n_asked: full trials there were when heads were asked about them, whether any could answer or not; 0 before.
     """
 
     search: str
     points: tuple[dict[str, Any], ...] = ()
     fidelity: dict[str, Any] = field(default_factory=dict)
+    n_asked: int = 0
 
 
 def parse_first(text: str) -> First:
@@ -82,9 +84,26 @@ def check_first(space: SearchSpace, first: str) -> None:
         heads_space(space)
 
 
-def heads_name(name: str) -> str:
-    """What the head-only search of a search is called."""
-    return f"{name}-heads"
+def check_heads_folder(folder: SearchFolder) -> None:
+    """Refuse a new search beside which its head-only one would find no place.
+
+    Raises:
+        UsageError: the name of the head-only search would be too long.
+        OutputError: the storage can't be written.
+        SearchError: there is something of that name.
+    """
+    heads = folder.heads
+    if len(heads.name) > MAX_NAME:
+        longest = MAX_NAME - len(heads.name) + len(folder.name)
+        raise UsageError(
+            f"name must have at most {longest} characters with --first, got {len(folder.name)}: {folder.name!r}"
+        )
+    if (heads.path / MANIFEST_FILE).exists():
+        raise SearchError(
+            f"search {heads.name!r}, which --first would begin, is there already: {heads.path}; "
+            "choose another --name, or remove it"
+        )
+    create_folder(heads.path.parent, heads.name)
 
 
 def heads_space(space: SearchSpace) -> SearchSpace:

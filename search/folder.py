@@ -11,6 +11,8 @@ from typing import Any
 
 from search.ends import TrialEnd
 from spaces.errors import OutputError, SearchError, UsageError, near_miss
+from spaces.loading import parse_space
+from spaces.space import SearchSpace
 from trainables.outputs import write_text
 
 MANIFEST_FILE = "search.json"
@@ -19,6 +21,8 @@ SUMMARY_FILE = "summary.json"
 STUDY_FILE = "study.jsonl"
 LOCK_FILE = "lock"
 ENSEMBLE_FILE = "ensemble/ensemble.json"
+MAX_NAME = 64
+"""Characters of a search's name."""
 UNBEGUN_FILES = (LOCK_FILE, SPACE_FILE)
 """What a launch may leave that was killed before the search began: the manifest is what begins it."""
 
@@ -138,6 +142,11 @@ class SearchFolder:
         """Bags, and the ensemble's description."""
         return self.path / "ensemble"
 
+    @property
+    def heads(self) -> "SearchFolder":
+        """Of the search of heads alone that goes before this one, where one does."""
+        return SearchFolder(self.path.with_name(f"{self.name}-heads"))
+
     def trial_dir(self, trial_id: str) -> Path:
         """What a trial left."""
         return self.path / "trials" / trial_id
@@ -164,18 +173,30 @@ class SearchFolder:
         self.write_manifest(manifest)
         return manifest
 
+    def read_space(self) -> SearchSpace:
+        """The space that is searched.
+
+        Raises:
+            SearchError: space.yaml is gone.
+            SpaceError: it makes no sense.
+        """
+        path = self.path / SPACE_FILE
+        try:
+            return parse_space(path.read_text(encoding="utf-8"), where=str(path))
+        except FileNotFoundError:
+            raise SearchError(f"search {self.name!r} must have its {SPACE_FILE}, got none: {self.path}") from None
+
     def remove_tune_dirs(self) -> None:
         """Ray Tune's own state is of use to nobody once a launch has ended: all that counts stands in this folder."""
         for folder in self.path.glob("tune-*"):
             shutil.rmtree(folder, ignore_errors=True)
 
     def spent_s(self) -> float:
-        """Seconds that all launches took; of one that was killed, until it last wrote something."""
+        """Seconds that all launches took; of one that was killed, until it or its heads last wrote something."""
         manifest = self.read_manifest()
         if manifest.status != "running":
             return manifest.wall_s
-        files = [self.path / STUDY_FILE, *self.path.glob("trials/*/trial.json")]
-        last_s = max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
+        last_s = max(self._last_write_s(), self.heads._last_write_s() if manifest.plan.get("first") else 0.0)
         return manifest.wall_s + max(0.0, last_s - manifest.launched_s)
 
     def write_record(self, record: TrialRecord) -> None:
@@ -217,6 +238,11 @@ class SearchFolder:
             raise SearchError(f"search {self.name!r} has no ensemble yet; run `affectune ensemble {self.name}` first")
         return dict(json.loads(file.read_text(encoding="utf-8")))
 
+    def _last_write_s(self) -> float:
+        """Unix time at which a trial of the search was last heard of; 0 where none was."""
+        files = [self.path / STUDY_FILE, *self.path.glob("trials/*/trial.json")]
+        return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
+
     def _write_json(self, name: str, document: Mapping[str, Any]) -> None:
         write_text(self.path / name, json.dumps(document, indent=2) + "\n")
 
@@ -236,8 +262,8 @@ def create_folder(storage: Path, name: str) -> SearchFolder:
         OutputError: the storage can't be written.
         SearchError: a search of this name is there already.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise UsageError(f"name must be letters, digits, '.', '_' or '-', at most 64, got {name!r}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or len(name) > MAX_NAME:
+        raise UsageError(f"name must be letters, digits, '.', '_' or '-', at most {MAX_NAME}, got {name!r}")
     path = storage.absolute() / name
     nearest = next(folder for folder in path.parents if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):

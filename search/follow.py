@@ -114,13 +114,13 @@ def follow(
     journal = StudyJournal(folder.path / STUDY_FILE, state.sampler.events)
     bounds = {
         "n_trials": plan.n_trials,
-        "deadline_s": None if plan.time_budget_s is None else started_s + plan.time_budget_s - _closing_s(plan),
+        "deadline_s": None if plan.time_budget_s is None else started_s + plan.time_budget_s - closing_s(plan),
         "budget_s": plan.time_budget_s,
         "max_concurrent": resources.max_concurrent,
     }
     pack_runs = PackRuns(tracker, parent, folder)
-    work = _Work(folder, table, resources, recorder)
-    is_through = False
+    work = _Work(folder, table, resources, recorder, ends_s=bounds["deadline_s"])
+    interrupted = True
     try:
         if is_in_packs:
             drive = _drive_packs(state, journal, work, runs=pack_runs, bounds=bounds, keep_weights=plan.keep_weights)
@@ -128,17 +128,17 @@ def follow(
             scheduler = _scheduler(space, table, plan, state.records)
             drive = _drive_trials(state, journal, work, worker=worker, scheduler=scheduler, bounds=bounds)
         _fit(drive, folder, resources=resources, n_launches=manifest.n_launches)
-        is_through = drive.searcher.is_through
+        interrupted = not drive.searcher.is_through
         if is_in_packs:
             pack_runs.publish_best(list(recorder.records.values()))
     finally:
         try:
             recorder.close_open_trials()
             journal.close()
+            pack_runs.close_open_packs()
         finally:
             screen.close()
             records = list(recorder.records.values())
-            interrupted = not is_through or any(record.end == "preempted" for record in records)
             stopping = measure_stopping(records, vars(plan))
             wall_s = manifest.wall_s + time.time() - started_s
             _close(folder, tracker, parent, records, interrupted=interrupted, stopping=stopping, wall_s=wall_s)
@@ -179,6 +179,7 @@ class _Work(NamedTuple):
     table: FaceTable
     resources: Resources
     recorder: Recorder
+    ends_s: float | None
 
 
 class _Drive(NamedTuple):
@@ -232,10 +233,11 @@ def _drive_packs(
             weights_above=kept[0].best_macro_f1 or -1.0 if kept else -1.0,
             keep_always=("t0000",),
             deadline_s=ends_s,
+            gpu_share=work.resources.gpu_share,
         ).to_dict()
 
-    n_packs = len(list(work.folder.packs_dir.glob("pack-*.csv")))
-    searcher = PackSearcher(state, journal, order=order, n_packs=n_packs, **bounds)
+    runs.keep_lost_trials(state.records)
+    searcher = PackSearcher(state, journal, order=order, last_pack=runs.last_pack, **bounds)
     callback = PackCallback(work.recorder, searcher.packs, runs=runs, halt=searcher.halt)
     return _Drive(PackTrial, searcher, callback)
 
@@ -281,11 +283,13 @@ def _order(record: TrialRecord, work: _Work, deadline_s: float | None) -> dict[s
         n_threads=resources.n_threads,
         n_workers=resources.n_workers,
         deadline_s=deadline_s,
+        search_ends_s=work.ends_s,
         gpu_share=resources.gpu_share,
     ).to_dict()
 
 
-def _closing_s(plan: SearchPlan) -> float:
+def closing_s(plan: SearchPlan) -> float:
+    """Seconds kept from a time budget, in which no trial may run."""
     return CLOSING_S + (FIDELITY_S if plan.first else 0.0)
 
 

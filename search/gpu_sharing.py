@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, RayError
 from rich.console import Console
 
 from search.plan import EnsemblePlan, SearchPlan
@@ -24,6 +24,12 @@ MOST_SHARING = 16
 
 MEASURED_SHARE = 0.1
 """Of a time budget, for measuring."""
+
+SOON_S = 20.0
+"""In which a worker begins where a GPU is free."""
+
+LONGEST_WAIT_S = 600.0
+"""For a free GPU, without a time budget."""
 
 Probe = Callable[[TrialConfig], GpuProfile]
 """Measures what a trial of a config takes."""
@@ -82,7 +88,8 @@ def share_gpus(plan: SearchPlan | EnsemblePlan, configs: Iterable[TrialConfig], 
     """Measure what trials take of a GPU, where the plan wishes for that and the cluster has one. Ray runs.
 
     Args:
-        plan: of its time, measuring takes a tenth at most, and one network more.
+        plan: of its time, measuring takes a tenth at most, and one network more; so long it waits for a GPU that is
+            free.
         configs: those that stand for all trials. Where all are heads, which train in packs, nothing is shared.
         info: of the face table.
     """
@@ -92,12 +99,14 @@ def share_gpus(plan: SearchPlan | EnsemblePlan, configs: Iterable[TrialConfig], 
     chosen = [config for config in configs if why_not_packable(config) != ""]
     if not chosen:
         return None
-    probe, console = RayProbe(info, n_steps=planned_steps(info)), Console(stderr=True)
+    console = Console(stderr=True)
     until_s = None if plan.time_budget_s is None else time.time() + MEASURED_SHARE * plan.time_budget_s
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    patient_until_s = time.time() + LONGEST_WAIT_S if until_s is None else until_s
+    probe = RayProbe(info, n_steps=planned_steps(info), say=say, until_s=patient_until_s)
     try:
         return measure_sharing(chosen, info, probe=probe, say=say, until_s=until_s)
     finally:
@@ -135,6 +144,9 @@ def measure_sharing(
         what = f"GPU: {place} of {len(by_demand)}, {config.model.backbone}, {demand.n_faces} faces at once"
         try:
             profile = probe(config)
+        except GetTimeoutError:
+            say(f"GPU: none became free to measure {len(by_demand) - place + 1} of {len(by_demand)} networks")
+            break
         except RayError as error:
             say(f"{what}: not measured, {type(error).__name__}")
             continue
@@ -147,15 +159,27 @@ def measure_sharing(
 class RayProbe:
     """Measures in a worker that has a whole GPU to itself; one that was lost is followed by another."""
 
-    def __init__(self, info: DatasetInfo, *, n_steps: Callable[[TrialConfig], int], gpus: float = 1.0) -> None:
+    def __init__(
+        self,
+        info: DatasetInfo,
+        *,
+        n_steps: Callable[[TrialConfig], int],
+        say: Callable[[str], None],
+        until_s: float,
+        gpus: float = 1.0,
+    ) -> None:
         """
         Args:
             info: of the face table.
             n_steps: that a trial of a config is to take.
+            say: is told where no GPU is free.
+            until_s: Unix time to which it waits for one.
             gpus: of the worker; with 0 it measures on a processor.
         """
         self._info = info
         self._n_steps = n_steps
+        self._say = say
+        self._until_s = until_s
         self._gpus = gpus
         self._worker: Any = None
 
@@ -163,18 +187,25 @@ class RayProbe:
         """What a trial of this config takes.
 
         Raises:
+            GetTimeoutError: no GPU became free in time.
             RayError: the worker was lost, or the measurement failed in it.
         """
-        if self._worker is None:
-            self._worker = ray.remote(num_gpus=self._gpus, num_cpus=1)(_Measurer).remote(
-                "cuda" if self._gpus else "cpu"
-            )
         order = config.to_flat(), asdict(self._info), self._n_steps(config)
         try:
+            if self._worker is None:
+                self._start_worker()
             return GpuProfile(**ray.get(self._worker.measure.remote(*order)))
         except RayError:
             self.close()
             raise
+
+    def _start_worker(self) -> None:
+        self._worker = ray.remote(num_gpus=self._gpus, num_cpus=1)(_Measurer).remote("cuda" if self._gpus else "cpu")
+        ready = self._worker.is_ready.remote()
+        wait_s = max(self._until_s - time.time(), SOON_S)
+        if not ray.wait([ready], timeout=SOON_S)[0]:
+            self._say(f"GPU: waiting for one that is free, {wait_s:.0f} s at most")
+        ray.get(ready, timeout=wait_s)
 
     def close(self) -> None:
         """Give the GPU back."""
@@ -190,6 +221,10 @@ class _Measurer:
         from trainables.device import check_device
 
         self._device = check_device(device)
+
+    def is_ready(self) -> bool:
+        """Answers once there is a place for the worker."""
+        return True
 
     def measure(self, settings: dict[str, Any], info: dict[str, Any], n_steps: int) -> dict[str, Any]:
         """A profile, kept or measured now, as plain values."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from search.cluster import start_ray
-from search.first import check_first
+from search.first import check_first, check_heads_folder
 from search.first_stage import measure_first, run_first
 from search.folder import SPACE_FILE, SearchManifest, create_folder
 from search.folder_lock import only_driver
@@ -45,7 +45,8 @@ def run_search(
 
     Raises:
         SpaceError, ConfigError, ModelError, DataError: the space does not fit the table.
-        SearchError: a search of this name is there; no cluster answers; no trial could be scored.
+        UsageError: the name can't be a folder's.
+        SearchError: a search of this name, or of its heads, is there; no cluster answers; no trial could be scored.
         DeviceError: a GPU is asked for where there is none.
         TrackingError: the tracking server does not answer.
     """
@@ -58,6 +59,8 @@ def run_search(
     check_launch(space, table)
     check_first(space, plan.first)
     folder = create_folder(storage, name)
+    if plan.first:
+        check_heads_folder(folder)
     uri = tracking_uri or default_tracking_uri(storage)
     check_server(uri)
     manifest = SearchManifest(

@@ -81,7 +81,7 @@ class Recorder:
         """A trial has run an epoch."""
         record = self.records[trial_id]
         record.end = report.get("end") or ("stopped" if report.get("done") else None)
-        if record.end == "failed":
+        if record.end in ("failed", "preempted"):  # in an epoch that did not come to its end
             record.error = str(report.get("error", ""))
             self._folder.write_record(record)
             return
@@ -105,20 +105,20 @@ class Recorder:
         self._tracker.set_tags(trial_id, {"affectune.n_preempted": self.records[trial_id].n_preempted})
 
     def trial_ended(self, trial_id: str, end: TrialEnd, *, error: str = "") -> None:
-        """A trial is over; the first word on its end counts."""
+        """A trial is over; the first word on its end counts. Where that can't be written, the trial is not over yet."""
         if trial_id not in self._running:
             return
-        self._running.discard(trial_id)
         record = self.records[trial_id]
-        record.end = end = record.end or end
-        record.error = error or record.error
-        if trial_id not in self._ends_written or error:
+        if record.end is None:
+            record.end, record.error = end, error
+        if trial_id not in self._ends_written:
             self._folder.write_record(record)
+        self._running.discard(trial_id)
         end_trial_run(self._tracker, record)
-        if end != "preempted":
+        if record.end != "preempted":
             (self._folder.trial_dir(trial_id) / CHECKPOINT_FILE).unlink(missing_ok=True)
         self._drop_weights(record)
-        self._screen.trial_ended(trial_id, end, best_macro_f1=record.best_macro_f1, error=record.error)
+        self._screen.trial_ended(trial_id, record.end, best_macro_f1=record.best_macro_f1, error=record.error)
 
     def close_open_trials(self) -> list[TrialRecord]:
         """End what was still running, or waiting to go on, when the search ended."""

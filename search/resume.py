@@ -10,20 +10,18 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from search.closing import close_books, is_complete
 from search.cluster import start_ray
-from search.first_stage import measure_first, run_first
-from search.folder import SPACE_FILE, SearchFolder, SearchManifest, open_folder
+from search.first_stage import is_unmeasured, measure_first, run_first
+from search.folder import SearchFolder, SearchManifest, open_folder
 from search.folder_lock import only_driver
-from search.follow import CLOSING_S, SearchOutcome, follow, resources_of
+from search.follow import CLOSING_S, SearchOutcome, closing_s, follow, resources_of
 from search.gpu_sharing import share_gpus
 from search.plan import SearchPlan
 from search.prelaunch import check_launch, iter_representatives, open_same_table
-from search.state import SearchState, load_state, settle_runs
-from search.tracking import Tracker
+from search.state import SearchState, load_state
 from search.tracking_server import check_server
-from spaces.errors import SearchError, UsageError
-from spaces.loading import parse_space
-from spaces.space import SearchSpace
+from spaces.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -71,17 +69,24 @@ def resume_search(
     with only_driver(folder):
         manifest = folder.read_manifest()
         manifest = replace(manifest, tracking_uri=tracking_uri or manifest.tracking_uri)
-        space = _space_of(folder)
+        space = folder.read_space()
         table = open_same_table(manifest)
         state = load_state(folder, space, seed=manifest.seed)
         n_trials = total_trials(manifest, more, n_begun=len(state.records))
-        if n_trials is not None and len(state.records) >= n_trials and not state.is_open:
-            return _nothing_to_do(folder, manifest, state)
         spent_s = folder.spent_s()
+        plan = _plan_of(manifest, resources or {})
+        is_owed = is_unmeasured(folder, state.records)
+        if is_complete(state, n_trials) or (is_owed and is_time_up(manifest, more, spent_s=spent_s)):
+            folder.update_manifest(tracking_uri=manifest.tracking_uri)
+            outcome = _finish(folder, state, n_trials=n_trials)
+            if is_owed:
+                start_ray(plan.address)
+                measure_first(outcome, table, resources=resources_of(plan), screen_to_stderr=screen_to_stderr)
+            return outcome
         time_budget_s = time_left(manifest, more, spent_s=spent_s)
         check_server(manifest.tracking_uri)
         check_launch(space, table)
-        plan = _plan_of(manifest, resources or {}, n_trials=n_trials, time_budget_s=time_budget_s)
+        plan = replace(plan, n_trials=n_trials, time_budget_s=time_budget_s)
         start_ray(plan.address)
         available = resources_of(plan, share_gpus(plan, iter_representatives(space), table.info))
         total_s = None if time_budget_s is None else spent_s + time_budget_s
@@ -124,12 +129,10 @@ def time_left(manifest: SearchManifest, more: More, *, spent_s: float) -> float 
     Raises:
         UsageError: nothing is left, and nothing more is asked for.
     """
-    if more.time_budget_s is not None:
+    if more != More() or manifest.time_budget_s is None:
         return more.time_budget_s
-    if manifest.time_budget_s is None or more.n_trials is not None or more.n_more is not None:
-        return None
     left_s = manifest.time_budget_s - spent_s
-    if left_s <= 2 * CLOSING_S:
+    if is_time_up(manifest, more, spent_s=spent_s):
         raise UsageError(
             f"search {manifest.name!r} must have time left, got {max(0.0, left_s):.0f} s of its "
             f"{manifest.time_budget_s:.0f}; give --trials or --time-budget"
@@ -137,35 +140,24 @@ def time_left(manifest: SearchManifest, more: More, *, spent_s: float) -> float 
     return left_s
 
 
-def _space_of(folder: SearchFolder) -> SearchSpace:
-    path = folder.path / SPACE_FILE
-    try:
-        return parse_space(path.read_text(encoding="utf-8"), where=str(path))
-    except FileNotFoundError:
-        raise SearchError(f"search {folder.name!r} must have its {SPACE_FILE}, got none: {folder.path}") from None
+def is_time_up(manifest: SearchManifest, more: More, *, spent_s: float) -> bool:
+    """Whether too little is left of a search's time to begin a trial, and nothing more is asked for."""
+    if more != More() or manifest.time_budget_s is None:
+        return False
+    return manifest.time_budget_s - spent_s <= CLOSING_S + closing_s(_plan_of(manifest, {}))
 
 
-def _plan_of(
-    manifest: SearchManifest, resources: Mapping[str, Any], *, n_trials: int | None, time_budget_s: float | None
-) -> SearchPlan:
+def _plan_of(manifest: SearchManifest, resources: Mapping[str, Any]) -> SearchPlan:
+    """The plan as it was, but for resources that are others now."""
     known = {field.name for field in fields(SearchPlan)}
     before = {name: value for name, value in manifest.plan.items() if name in known}
     changed = {name: value for name, value in resources.items() if value is not None}
-    return SearchPlan(
-        **{**before, **changed, "seed": manifest.seed, "n_trials": n_trials, "time_budget_s": time_budget_s}
-    )
+    return SearchPlan(**{**before, **changed, "seed": manifest.seed})
 
 
-def _nothing_to_do(folder: SearchFolder, manifest: SearchManifest, state: SearchState) -> SearchOutcome:
-    """Close the books of a driver that was killed while it did so; else leave everything as it is."""
-    tracker = Tracker(manifest.tracking_uri, folder.name, folder.tracking_dir)
-    if manifest.status != "ended":
-        settle_runs(tracker, state.records)
-        folder.update_manifest(status="ended", wall_s=folder.spent_s())
-        folder.remove_tune_dirs()
-    tracker.close(timeout_s=30.0)  # sends what waits, if anything does
-    run_id = tracker.run_id(tracker.launch_key or "")
-    if (manifest.experiment_id, manifest.parent_run_id) != (tracker.experiment_id, run_id):
-        folder.update_manifest(experiment_id=tracker.experiment_id, parent_run_id=run_id)
-    note = f"search {folder.name!r} has all its {len(state.records)} trials; --trials +N asks for more"
+def _finish(folder: SearchFolder, state: SearchState, *, n_trials: int | None) -> SearchOutcome:
+    """No trial is to begin: close what a killed driver left open; else leave everything as it is."""
+    close_books(folder, state)
+    has = "has all its" if is_complete(state, n_trials) else "had time for"
+    note = f"search {folder.name!r} {has} {len(state.records)} trials; --trials +N asks for more"
     return SearchOutcome(folder=folder, records=list(state.records), interrupted=False, note=note)

@@ -48,7 +48,8 @@ class Tracker:
         experiment: name of the search.
         journal_dir: folder of the journal, `storage/NAME/tracking`.
         artifact_root: where files go when `uri` is SQLite, `mlartifacts` beside it by default; a server decides itself.
-        on_trouble: is told once per outage, and once when it is over, in a sentence; by default the log.
+        on_trouble: is told once per outage, and once when it is over, in a sentence, where a server was replaced, and
+            once where it refuses something; by default the log.
 
     Raises:
         TrackingError: another process is writing the same journal.
@@ -76,6 +77,7 @@ class Tracker:
         self._failures = 0
         self._trouble: str | None = None
         self._journal_broken = False
+        self._told_refusal = False
         self._thread = threading.Thread(target=self._work, name="affectune-tracking", daemon=True)
         self._thread.start()
 
@@ -232,7 +234,9 @@ class Tracker:
             try:
                 if writer is None or self._failures:
                     check_server(self._uri, timeout_s=PROBE_S)
-                writer = writer or RunWriter(self._uri, self._journal, artifact_root=self._artifact_root)
+                    writer = writer or RunWriter(self._uri, self._journal, artifact_root=self._artifact_root)
+                    if not writer.recognise_server():
+                        self._say("tracking server has lost what it had of this search; all of it is sent again")
                 started_s = time.monotonic()
                 self._send_chunk(writer)
                 self._rest(time.monotonic() - started_s)
@@ -243,12 +247,24 @@ class Tracker:
     def _send_chunk(self, writer: RunWriter) -> None:
         operations, end, n_lines = self._journal.read(start=self._journal.progress.offset, max_lines=CHUNK_LINES)
         writer.apply(operations)
+        self._tell_refusal()
         self._journal.sent(end=end, n_lines=n_lines)
         if self._trouble:
             self._say("tracking server answers again; what waited is being sent")
         with self._wake:
             self._failures, self._trouble = 0, None
             self._wake.notify_all()
+
+    def _tell_refusal(self) -> None:
+        """Once, as one record may be refused for what all others will be."""
+        reason = self._journal.refused
+        if reason and not self._told_refusal:
+            self._told_refusal = True
+            first = reason.strip().split("\n")[0]
+            self._say(
+                f"a record could not be stored, got {first}; the search goes on, what is refused is kept in "
+                f"{self._journal.rejected_path}"
+            )
 
     def _note_failure(self, error: Exception) -> None:
         text = str(error).strip().split("\n")[0]

@@ -36,10 +36,11 @@ class Journal:
         self._guard = _lock_folder(folder)
         self._lock = threading.Lock()
         self.identity = _open_identity(folder, experiment=experiment, uri=uri)
-        self.path = folder / OPERATIONS
+        self.path, self.rejected_path = folder / OPERATIONS, folder / "rejected.jsonl"
         self._file = _open_for_append(self.path)
         self.progress = Progress(folder, uri=uri)
         self.size_at_opening = self.path.stat().st_size
+        self.refused: str | None = None
         self.n_waiting = _count_lines(self.path, start=self.progress.offset)
 
     @property
@@ -82,6 +83,12 @@ class Journal:
         with self._lock:
             self.n_waiting = max(0, self.n_waiting - n_lines) if n_lines else 0
 
+    def forget_sent(self) -> None:
+        """Take it that the server has nothing yet, and knows no key."""
+        self.progress.forget()
+        with self._lock:
+            self.n_waiting = _count_lines(self.path, start=0)
+
     def keys(self) -> "Keys":
         """Which runs the journal opened and ended so far, and how far their numbers go."""
         keys = Keys()
@@ -93,8 +100,9 @@ class Journal:
         return keys
 
     def reject(self, operation: Mapping[str, Any], reason: str) -> None:
-        """Keep aside what the server will never take, with its reason."""
-        with contextlib.suppress(OSError), (self.folder / "rejected.jsonl").open("a", encoding="utf-8") as file:
+        """Keep aside what the server will never take, with its reason; `refused` is the first one of this process."""
+        self.refused = self.refused or reason
+        with contextlib.suppress(OSError), self.rejected_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"reason": reason, **operation}) + "\n")
 
     def close(self) -> None:
@@ -153,6 +161,12 @@ class Progress:
         self.runs[key] = run_id
         self._runs_file.write(json.dumps({"key": key, "run_id": run_id}) + "\n")
         self._runs_file.flush()
+
+    def forget(self) -> None:
+        """Begin anew, as with a server that never saw the journal."""
+        self.offset, self.experiment_id, self.runs = 0, None, {}
+        self._save()
+        self._runs_file.truncate(0)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

@@ -23,7 +23,9 @@ SETTINGS = {
 }
 """Short waits, since the journal is what retries; and no chatter on the console. What a user has set stays."""
 
-_REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
+_GONE = "RESOURCE_DOES_NOT_EXIST"
+_REFUSALS = ("INVALID_PARAMETER_VALUE", _GONE, "INVALID_STATE")
+RUNS_PER_PAGE = 1000
 PROBE_S = 3.0
 _PARENT_TAG = "mlflow.parentRunId"
 
@@ -48,6 +50,49 @@ class RunWriter:
         self._uri = uri
         self._artifact_root = artifact_root or sqlite_path(uri).parent / "mlartifacts" if _is_sqlite(uri) else None
         self._perhaps_created = journal.progress.offset < journal.size_at_opening
+
+    def recognise_server(self) -> bool:
+        """Whether the server still has what was sent to it; where not, all of the journal is to be sent again.
+
+        A database may have been replaced, by an empty one or one where other searches have our numbers. The run that
+        was opened last tells; of a server that has an older state, the runs that it does have are taken up.
+
+        Raises:
+            MlflowException, OSError: the server is away.
+        """
+        if self._has_latest_run():
+            return True
+        progress = self._journal.progress
+        was_sent = bool(progress.runs) or progress.offset > 0
+        self._journal.forget_sent()
+        if was_sent or self._perhaps_created:
+            self._take_up_runs()
+            self._perhaps_created = False
+        return not was_sent
+
+    def _has_latest_run(self) -> bool:
+        run_id = next(reversed(self._journal.progress.runs.values()), None)
+        if run_id is None:
+            return False
+        try:
+            self._client.get_run(run_id)
+        except Exception as error:
+            if getattr(error, "error_code", None) != _GONE:
+                raise
+            return False
+        return True
+
+    def _take_up_runs(self) -> None:
+        mine, token = f"tags.`affectune.search_id` = '{self._journal.search_id}'", None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id()], mine, max_results=RUNS_PER_PAGE, order_by=["start_time ASC"], page_token=token
+            )
+            for run in page:
+                self._journal.progress.set_run(run.data.tags["affectune.key"], str(run.info.run_id))
+            token = page.token
+            if not token:
+                return
 
     def apply(self, operations: Sequence[Operation]) -> None:
         """Write operations in their order, run by run.
@@ -85,11 +130,15 @@ class RunWriter:
 
     @contextmanager
     def _refusals(self, operations: Sequence[Operation]) -> Iterator[None]:
-        """Keep aside what the server understood and will never take: trying again would hold up all that follows."""
+        """Keep aside what the server understood and will never take: trying again would hold up all that follows.
+
+        That something is not there is a refusal only by a server that has what it was sent before.
+        """
         try:
             yield
         except Exception as error:
-            if getattr(error, "error_code", None) not in _REFUSALS:
+            code = getattr(error, "error_code", None)
+            if code not in _REFUSALS or (code == _GONE and not self._has_latest_run()):
                 raise
             self._reject(operations, str(error))
 

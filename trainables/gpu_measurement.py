@@ -15,7 +15,7 @@ from trainables.data.needs import needed_labels
 from trainables.data.table import DatasetInfo
 from trainables.gpu_profile import GpuProfile, load_profile, may_pay, save_profile
 from trainables.losses.total import TrialLoss
-from trainables.memory import free_memory, is_out_of_memory
+from trainables.memory import CONTEXT_BYTES, free_memory, is_out_of_memory
 from trainables.models.build import build_trial_network
 from trainables.models.freezing import set_training_mode
 from trainables.models.inputs import predict_outputs
@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 STEPS = 5
 SCORED_FACES = 128
+FREE_SHARE = 0.95
+"""Of a card's memory: where less is free before a measurement, something else is at work there."""
+
 LEAST_CONTEXT_BYTES, MOST_CONTEXT_BYTES = 300 * 2**20, 2 * 2**30
 """What is taken of a card beside tensors is this process's context where it lies between; else another's work."""
 
@@ -33,6 +36,8 @@ def fetch_profile(
     config: TrialConfig, info: DatasetInfo, device: torch.device, *, n_steps: int, cache: Path | None
 ) -> GpuProfile:
     """The profile of a config on this device, kept or measured now; nothing else should compute there meanwhile.
+
+    One that bears the marks of something else is not kept, and used only where there is no other.
 
     Args:
         config: of a trial.
@@ -45,6 +50,8 @@ def fetch_profile(
     if kept is not None and (kept.tried_compiling or not may_pay(config, kept.step_s, n_steps=n_steps)):
         return kept
     profile = measure_profile(config, info, device, n_steps=n_steps)
+    if not profile.is_lasting:
+        return kept or profile
     if cache:
         save_profile(profile, config, info, device, cache=cache)
     return profile
@@ -53,31 +60,37 @@ def fetch_profile(
 def measure_profile(config: TrialConfig, info: DatasetInfo, device: torch.device, *, n_steps: int) -> GpuProfile:
     """Train and score on random faces. Weights are random too: they change neither memory nor time.
 
-    Where even the smallest part of a batch does not fit, the profile is of the whole card.
+    Where even the smallest part of a batch does not fit, the profile is of the whole card. The profile is a lasting one
+    where the card was free at the start and its memory sufficed.
     """
     free_memory()
     gauge = _Gauge(device)
+    was_free = gauge.is_card_free()
     try:
-        step_s = _time_trial(config, info, device)
+        step_s, sufficed = _time_trial(config, info, device)
     except Exception as error:
         if not is_out_of_memory(error.__cause__ or error):
             raise
-        return GpuProfile(gauge.card_bytes, 0, gauge.card_bytes, step_s=0.0, tried_compiling=True)
+        return GpuProfile(gauge.card_bytes, 0, gauge.card_bytes, step_s=0.0, tried_compiling=True, is_lasting=False)
     peak_bytes, context_bytes = gauge.peak_bytes(), gauge.context_bytes()
     tries = may_pay(config, step_s, n_steps=n_steps)
     compiled_step_s, compile_s = _time_compiled(config, info, device) if tries else (None, None)
     return GpuProfile(
-        peak_bytes, context_bytes, gauge.card_bytes, step_s, compiled_step_s, compile_s, tried_compiling=tries
-    )
+        peak_bytes, context_bytes, gauge.card_bytes, step_s, compiled_step_s, compile_s, tried_compiling=tries,
+        is_lasting=was_free and sufficed,
+    )  # fmt: skip
 
 
-def _time_trial(config: TrialConfig, info: DatasetInfo, device: torch.device) -> float:
-    """Seconds of a step, 0 where there is none; scoring, which may take more memory, comes after, as in an epoch."""
+def _time_trial(config: TrialConfig, info: DatasetInfo, device: torch.device) -> tuple[float, bool]:
+    """Seconds of a step, 0 where there is none, and whether memory sufficed for it.
+
+    Scoring, which may take more memory, comes after, as in an epoch.
+    """
     stepper = _build_stepper(config, info, device)
     step_s = _time_steps(stepper, config, info)[0] if config.train.epochs else 0.0
     faces = np.zeros((SCORED_FACES, info.image_px, info.image_px, info.channels), np.uint8)
     predict_outputs(stepper.average.network, faces, stepper.spec, batch_size=SCORED_FACES)
-    return step_s
+    return step_s, not stepper.n_oom
 
 
 def _time_compiled(
@@ -168,6 +181,13 @@ class _Gauge:
         if device.type == "cuda":
             self.card_bytes = torch.cuda.get_device_properties(device).total_memory
             torch.cuda.reset_peak_memory_stats(device)
+
+    def is_card_free(self) -> bool:
+        """Whether nearly all of it is this process's to take."""
+        if self._device.type != "cuda":
+            return True
+        free, total = torch.cuda.mem_get_info(self._device)
+        return free + torch.cuda.memory_reserved(self._device) + CONTEXT_BYTES > FREE_SHARE * total
 
     def peak_bytes(self) -> int:
         """The most that was reserved for tensors."""

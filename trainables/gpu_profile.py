@@ -18,15 +18,13 @@ from spaces.config import TrialConfig
 from spaces.errors import AffectuneError
 from trainables.data.needs import needed_labels
 from trainables.data.table import DatasetInfo
+from trainables.embeddings.cache import PROFILES
 from trainables.models.build import design_of
 from trainables.outputs import write_text
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "profiles"
-"""Within the cache's folder."""
-
-VERSION = 1
+VERSION = 2
 LEAST_TRAINING_S = 300.0
 """Compiling takes about a minute and saves at most a third or so: for a shorter trial it is not even measured."""
 
@@ -43,6 +41,7 @@ class GpuProfile:
         compiled_step_s: the same compiled; None where that was not measured, or failed.
         compile_s: seconds that compiling took; None likewise.
         tried_compiling: whether it was to be measured.
+        is_lasting: whether it is of the network alone: nothing else was on the card, and memory sufficed.
     """
 
     peak_bytes: int
@@ -52,6 +51,7 @@ class GpuProfile:
     compiled_step_s: float | None = None
     compile_s: float | None = None
     tried_compiling: bool = False
+    is_lasting: bool = True
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def save_profile(
 
 def _path(demand: Demand, device: torch.device, cache: Path) -> Path:
     parts = json.dumps([VERSION, _describe(device), asdict(demand)], sort_keys=True)
-    return cache / FOLDER / f"{hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()}.json"
+    return cache / PROFILES / f"{hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()}.json"
 
 
 def _describe(device: torch.device) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _describe(device: torch.device) -> dict[str, Any]:
 def _checked(profile: GpuProfile) -> GpuProfile:
     """Raise ValueError where a number is none that a measurement gives."""
     for name, value in asdict(profile).items():
-        if name == "tried_compiling":
+        if name in ("tried_compiling", "is_lasting"):
             continue
         if value is None and name in ("compiled_step_s", "compile_s"):
             continue

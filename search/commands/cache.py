@@ -29,7 +29,7 @@ def register(subparsers: Any) -> None:
     show = commands.add_parser("show", help="where they are, of what, how large and when last used")
     show.add_argument("--json", action="store_true", help="print one JSON document")
     show.set_defaults(run=run_show)
-    empty = commands.add_parser("empty", help="remove them; trials that use them now go on")
+    empty = commands.add_parser("empty", help="remove them, and GPU profiles; trials that use them now go on")
     empty.add_argument(
         "--older-than", metavar="DAYS", type=not_negative, help="only what was not used for so many days"
     )
@@ -54,24 +54,27 @@ def run_show(args: argparse.Namespace) -> int:
     if rows:
         _print_rows(rows)
     bound = f"{_size(n_bytes)} of {_size(cache.max_bytes)}"
-    print(f"{cache.folder}: {len(rows)} {'entry' if len(rows) == 1 else 'entries'}, {bound}")
+    print(f"{cache.folder}: {_entries(len(rows))}, {bound}")
     return 0
 
 
 def run_empty(args: argparse.Namespace) -> int:
-    """Remove entries, and say how much that was."""
-    from trainables.embeddings.cache import default_cache
+    """Remove entries and profiles, and say how much that was."""
+    from trainables.embeddings.cache import PROFILES, default_cache
 
     cache = default_cache()
     unused_s = None if args.older_than is None else args.older_than * DAY_S
     removed = [] if cache is None else cache.empty(unused_s=unused_s)
     n_bytes = sum(entry.n_bytes for entry in removed)
+    n_profiles = sum(entry.path.parent.name == PROFILES for entry in removed)
+    n_entries = len(removed) - n_profiles
     if args.json:
-        print(json.dumps({"removed": len(removed), "bytes": n_bytes}))
+        print(json.dumps({"removed": n_entries, "profiles": n_profiles, "bytes": n_bytes}))
     elif cache is None:
         print("no embeddings are kept: AFFECTUNE_CACHE is off")
     else:
-        print(f"{cache.folder}: {len(removed)} {'entry' if len(removed) == 1 else 'entries'} removed, {_size(n_bytes)}")
+        profiles = f" and {n_profiles} GPU {'profile' if n_profiles == 1 else 'profiles'}" if n_profiles else ""
+        print(f"{cache.folder}: {_entries(n_entries)}{profiles} removed, {_size(n_bytes)}")
     return 0
 
 
@@ -103,6 +106,10 @@ def _cells_of(row: dict[str, Any]) -> tuple[str, ...]:
         return ("(broken)", *["-"] * 6, size, used)
     faces, width = f"{row['rows']:,}", str(row["width"])
     return row["backbone"], str(row["image_px"]), row["table"][:12], row["split"], row["view"], faces, width, size, used
+
+
+def _entries(n: int) -> str:
+    return f"{n} {'entry' if n == 1 else 'entries'}"
 
 
 def _size(n_bytes: int) -> str:

@@ -5,7 +5,8 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 
-from search.callbacks import RecordingCallback, never_raising
+from search.callbacks import RecordingCallback, lighten, never_raising
+from search.folder import TrialRecord
 from search.packs.runs import PackRuns
 from search.packs.searcher import Pack, reports_of
 from search.recorder import Recorder
@@ -13,6 +14,8 @@ from search.recorder import Recorder
 
 class PackCallback(RecordingCallback):
     """Maps Tune's trials, which are packs, to our trials.
+
+    Each is recorded by itself: one that can't be, for a full disk, does not take the others of its pack with it.
 
     Args:
         recorder: notes what happens to each trial.
@@ -38,8 +41,7 @@ class PackCallback(RecordingCallback):
         """A pack begins, or begins again after its worker was lost: what it has told already stays."""
         pack = self._packs[trial.trial_id]
         for record in pack.records:
-            if record.end is None:
-                self._recorder.trial_started(record)
+            self._begun(record)
         self._runs.started(pack)
 
     @never_raising
@@ -48,9 +50,7 @@ class PackCallback(RecordingCallback):
     ) -> None:
         """Some trials of a pack have ended."""
         for trial_id, report in reports_of(result).items():
-            if self._recorder.is_running(trial_id):
-                self._recorder.epoch(trial_id, report)
-                self._recorder.trial_ended(trial_id, report["end"], error=str(report.get("error", "")))
+            self._reported(trial_id, report)
 
     @never_raising
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -61,17 +61,34 @@ class PackCallback(RecordingCallback):
 
     @never_raising
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A pack is over; what it did not come to in its time was stopped."""
+        """A pack is over; what it did not come to in its time waits for whoever resumes the search."""
         pack = self._packs[trial.trial_id]
         for record in pack.records:
-            self._recorder.trial_ended(record.trial_id, "stopped")
+            self._closed(record)
         self._runs.ended(pack)
+        lighten(trial)
 
     @never_raising
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A pack's workers were lost more often than it may be retried."""
         pack = self._packs[trial.trial_id]
-        error = f"worker was lost {trial.num_failures} times (out of memory, or its machine went away)"
         for record in pack.records:
-            self._recorder.trial_ended(record.trial_id, "failed", error=error)
+            self._given_up(record, trial.num_failures)
         self._runs.ended(pack)
+        lighten(trial)
+
+    @never_raising
+    def _begun(self, record: TrialRecord) -> None:
+        if record.end is None:
+            self._recorder.trial_started(record)
+
+    @never_raising
+    def _reported(self, trial_id: str, report: Mapping[str, Any]) -> None:
+        if self._recorder.is_running(trial_id):
+            self._recorder.epoch(trial_id, report)
+            self._recorder.trial_ended(trial_id, report["end"])
+
+    @never_raising
+    def _closed(self, record: TrialRecord) -> None:
+        """What was reported and could not be recorded then is recorded now."""
+        self._recorder.trial_ended(record.trial_id, "preempted")

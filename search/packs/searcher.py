@@ -53,7 +53,7 @@ class PackSearcher(SpaceSearcher):
         deadline_s: float | None,
         budget_s: float | None,
         max_concurrent: int = 1,
-        n_packs: int = 0,
+        last_pack: int = 0,
     ) -> None:
         """
         Args:
@@ -64,7 +64,7 @@ class PackSearcher(SpaceSearcher):
             deadline_s: Unix time by which all must have ended.
             budget_s: of the whole search.
             max_concurrent: packs at once.
-            n_packs: of earlier launches, after which new ones are numbered.
+            last_pack: number of earlier launches' last, after which new ones are numbered.
         """
         super().__init__(
             state,
@@ -77,7 +77,7 @@ class PackSearcher(SpaceSearcher):
         )
         self.packs: dict[str, Pack] = {}
         self._order_pack = order
-        self._n_packs = n_packs
+        self._last_pack = last_pack
         self._pack_size = pack_size(n_trials, max_concurrent=max_concurrent)
         self._begun_s: dict[str, float] = {}
         self._durations_s: list[float] = []
@@ -88,8 +88,8 @@ class PackSearcher(SpaceSearcher):
         if not records:
             self._is_last_ordered = True
             return Searcher.FINISHED
-        self._n_packs += 1
-        pack = Pack(f"pack-{self._n_packs:04d}", records)
+        self._last_pack += 1
+        pack = Pack(pack_id_of(self._last_pack), records)
         self.packs[trial_id] = pack
         self._begun_s[trial_id] = time.monotonic()
         return {"trial_id": pack.pack_id, "order": self._order_pack(pack, self._deadline_s)}
@@ -105,7 +105,7 @@ class PackSearcher(SpaceSearcher):
         last = reports_of(result or {})
         for record in self.packs[trial_id].records:
             report = last.get(record.trial_id, {})
-            end: TrialEnd = record.end or report.get("end") or ("failed" if error else "stopped")
+            end: TrialEnd = record.end or report.get("end") or ("failed" if error else "preempted")
             value = report.get(METRIC, record.best_macro_f1)
             self._sampler.tell(record.trial_id, end, value=value, epoch=int(report.get("epoch", record.epochs)) or None)
         self._durations_s.append(time.monotonic() - self._begun_s[trial_id])
@@ -128,6 +128,11 @@ class PackSearcher(SpaceSearcher):
             return False
         least_s = min(self._durations_s) if self._durations_s else NEW_TRIAL_SHARE * self._budget_s
         return time.time() + least_s > self._deadline_s
+
+
+def pack_id_of(number: int) -> str:
+    """A pack's name, from 1 on."""
+    return f"pack-{number:04d}"
 
 
 def pack_size(n_trials: int | None, *, max_concurrent: int) -> int:

@@ -7,6 +7,7 @@ import pytest
 from ray.tune.experiment import Trial
 
 from search.callbacks import RecordingCallback, own_report
+from search.ends import TrialEnd
 from search.folder import TrialRecord
 from spaces.errors import OutputError
 
@@ -45,8 +46,8 @@ def recorder() -> Recorder:
     return Recorder()
 
 
-def callback_of(recorder: Recorder, **more: Any) -> RecordingCallback:
-    records = {"abc": TrialRecord("t0003", 3, values={}, config={})}
+def callback_of(recorder: Recorder, *, end: TrialEnd | None = None, **more: Any) -> RecordingCallback:
+    records = {"abc": TrialRecord("t0003", 3, values={}, config={}, end=end)}
     return RecordingCallback(recorder, records, **more)  # type: ignore[arg-type]
 
 
@@ -93,8 +94,20 @@ def test_lost_worker_is_a_preemption(recorder: Recorder) -> None:
 def test_worker_lost_too_often_is_a_failure(recorder: Recorder) -> None:
     callback_of(recorder).on_trial_error(1, [], tune_trial())
 
-    assert recorder.told[0][:3] == ("ended", "t0003", "failed")
-    assert "worker was lost 4 times" in recorder.told[0][3]
+    assert recorder.told[-1][:3] == ("ended", "t0003", "failed")
+    assert "worker was lost 4 times" in recorder.told[-1][3]
+
+
+def test_trial_whose_workers_were_lost_before_it_began_is_recorded(recorder: Recorder) -> None:
+    callback_of(recorder).on_trial_error(1, [], tune_trial())
+
+    assert recorder.told[0] == ("started", "t0003")
+
+
+def test_worker_lost_after_its_trial_ended_begins_it_no_second_time(recorder: Recorder) -> None:
+    callback_of(recorder, end="completed").on_trial_error(1, [], tune_trial())
+
+    assert [told[0] for told in recorder.told] == ["ended"]
 
 
 def test_hook_keeps_its_error_and_asks_to_stop_when_the_disk_is_full() -> None:

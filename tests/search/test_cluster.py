@@ -30,6 +30,12 @@ def test_trials_share_the_cores_beside_their_gpus(monkeypatch: pytest.MonkeyPatc
     assert (found.device, found.n_workers) == ("cuda", 7)
 
 
+def test_trial_with_many_cores_has_a_few_of_them_prepare_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan(monkeypatch, {"CPU": 96.0, "GPU": 1.0})
+
+    assert (found.cpus, found.n_workers) == (96.0, 8)
+
+
 def test_trials_share_a_gpu_when_they_ask_for_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plan(monkeypatch, {"CPU": 8.0, "GPU": 1.0}, gpus_per_trial=0.25).max_concurrent == 4
 

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from search.candidates import Candidate, trial_candidates
 from search.cluster import Resources
-from search.final import bag_order, best_trial, build_ensemble, select_members
+from search.console import SearchConsole
+from search.final import _note_epoch, bag_order, best_trial, build_ensemble, select_members
 from search.folder import SearchFolder, SearchManifest, TrialRecord
 from search.plan import EnsemblePlan
+from search.tracking import Tracker
 from spaces.config import TrialConfig
 from spaces.errors import EnsembleError, SearchError
 from trainables.data.table import FaceTable
@@ -28,6 +31,21 @@ def bag_settings(table: FaceTable, folder: Path, *, ratio: float, number: int) -
         record, number=number, folder=SearchFolder(folder), table=table, resources=resources, deadline_s=None, seed=0
     )
     return order.settings
+
+
+def test_epoch_that_a_bag_runs_again_is_recorded_once(tmp_path: Path) -> None:
+    tracker = Tracker("http://127.0.0.1:9", "bags", tmp_path, on_trouble=lambda _: None)
+    search = tracker.start_search(name="launch")
+    tracker.start_run(f"{search}/b000", parent_key=search, name="b000")
+    screen = SearchConsole(default={}, noun="bag", n_trials=1, time_budget_s=None, console=Console(quiet=True))
+    screen.trial_started(TrialRecord("b000", 0, values={}, config={}))
+
+    for epoch in (1, 2, 2, 3):  # it lost its worker between the second epoch and its checkpoint
+        _note_epoch("b000", {"epoch": epoch, "valid/macro_f1": 0.1 * epoch, "end": ""}, screen=screen, tracker=tracker)
+
+    tracker.close(timeout_s=0)
+    lines = map(json.loads, (tmp_path / "operations.jsonl").read_text().splitlines())
+    assert [line["step"] for line in lines if line["op"] == "metrics"] == [1, 2, 3]
 
 
 @pytest.mark.ray

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,19 @@ def test_manifest_is_named_when_it_is_broken(tmp_path: Path) -> None:
 
     with pytest.raises(SearchError, match=r"search\.json could not be read"):
         folder.read_manifest()
+
+
+def test_time_of_a_launch_that_was_killed_with_its_heads_counts(tmp_path: Path) -> None:
+    folder = SearchFolder(tmp_path / "first")
+    folder.heads.write_record(TrialRecord("t0000", 0, values={}, config={}))
+    last_s = (folder.heads.trial_dir("t0000") / "trial.json").stat().st_mtime
+
+    folder.write_manifest(replace(MANIFEST, launched_s=last_s - 50.0, plan={"first": "heads:8"}))
+    with_heads_s = folder.spent_s()
+    folder.update_manifest(plan={"first": ""})
+
+    assert with_heads_s == pytest.approx(50.0)
+    assert folder.spent_s() == 0.0  # a search of that name that is none of its own
 
 
 def test_records_come_back_in_their_order(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """Shares of a GPU by what was measured: they fill a card, follow each trial's config, and go by its order."""
 
 import pickle
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from ray.exceptions import ActorDiedError, RayError
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 
 from search.cluster import Resources, plan_resources
 from search.gpu_sharing import MOST_SHARING, GpuSharing, RayProbe, measure_sharing, planned_steps, share_gpus
@@ -111,6 +112,16 @@ def test_measuring_goes_on_when_a_worker_is_lost_and_ends_when_its_time_is_up() 
     ]
 
 
+def test_measuring_ends_when_no_gpu_becomes_free() -> None:
+    said: list[str] = []
+
+    def wait(config: TrialConfig) -> GpuProfile:
+        raise GetTimeoutError()
+
+    assert measure_sharing([SMALL, LARGE], INFO, probe=wait, say=said.append) is None
+    assert said == ["GPU: none became free to measure 2 of 2 networks"]
+
+
 def test_nothing_is_shared_when_nothing_could_be_measured() -> None:
     def fail(config: TrialConfig) -> GpuProfile:
         raise ActorDiedError()
@@ -186,7 +197,7 @@ def test_nothing_is_measured_when_there_is_no_gpu(ray_local: None) -> None:
 @pytest.mark.ray
 def test_worker_measures_and_is_followed_by_another_when_it_is_lost(ray_local: None, face_table: FaceTable) -> None:
     config = TrialConfig.from_flat({"model.backbone": "test_efficientnet", "train.batch_size": 4, "model.image_px": 32})
-    probe = RayProbe(face_table.info, n_steps=lambda _: 10, gpus=0.0)
+    probe = RayProbe(face_table.info, n_steps=lambda _: 10, say=lambda _: None, until_s=time.time() + 600, gpus=0.0)
 
     profile = probe(config)
     broken = config.with_settings({"model.backbone": "no_such_network"})
@@ -197,3 +208,15 @@ def test_worker_measures_and_is_followed_by_another_when_it_is_lost(ray_local: N
 
     assert profile.step_s > 0
     assert again == profile  # the first worker has kept it
+
+
+@pytest.mark.ray
+def test_probe_says_that_it_waits_for_a_gpu_and_gives_up(ray_local: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.gpu_sharing.SOON_S", 0.2)
+    said: list[str] = []
+    probe = RayProbe(INFO, n_steps=lambda _: 10, say=said.append, until_s=time.time() + 1.0)  # there is no GPU here
+
+    with pytest.raises(GetTimeoutError):
+        probe(SMALL)
+
+    assert [line.startswith("GPU: waiting for one that is free, ") for line in said] == [True]

@@ -22,6 +22,13 @@ from spaces.loading import parse_space
 from trainables.data.table import FaceTable
 from trainables.scores import load_scores
 
+MIXED = parse_space("""
+name: mixed
+parameters:
+  optimiser.lr: {log_uniform: [1.0e-4, 1.0e-2], default: 1.0e-3}
+  loss.label_smoothing: {uniform: [0.0, 0.6], default: 0.1}
+fixed: {model.backbone: test_efficientnet, model.weights: none}
+""")
 SPACE = parse_space("name: one\ndescription: one\nparameters: {optimiser.lr: {log_uniform: [1.0e-4, 1.0e-2]}}\n")
 Small = tuple[SearchOutcome, str]
 
@@ -238,6 +245,25 @@ def test_search_leaves_nothing_when_the_tracking_server_is_away(face_table: Face
 def test_search_is_refused_when_its_name_is_a_path(face_table: FaceTable, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="got 'a/b'"):
         run_search(SPACE, data=face_table.path, storage=tmp_path, name="a/b")
+
+
+def test_search_is_refused_when_there_are_heads_of_its_name(face_table: FaceTable, tmp_path: Path) -> None:
+    (tmp_path / "quick-heads").mkdir()
+    (tmp_path / "quick-heads" / "search.json").touch()
+
+    with pytest.raises(
+        SearchError, match=r"search 'quick-heads', which --first would begin, is there already: .*heads"
+    ):
+        run_search(MIXED, data=face_table.path, storage=tmp_path, name="quick", plan=SearchPlan(first="heads:8"))
+
+    assert not (tmp_path / "quick").exists()
+
+
+def test_search_is_refused_when_its_heads_would_have_too_long_a_name(face_table: FaceTable, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="name must have at most 58 characters with --first, got 59: 'xxx"):
+        run_search(MIXED, data=face_table.path, storage=tmp_path, name="x" * 59, plan=SearchPlan(first="heads:8"))
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_search_is_refused_when_there_is_no_table(tmp_path: Path) -> None:

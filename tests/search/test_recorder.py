@@ -117,10 +117,11 @@ def test_epoch_is_told_to_mlflow_once_when_it_is_run_again(recorder: Recorder, n
 def test_first_word_on_an_end_counts(recorder: Recorder, notes: Notes) -> None:
     recorder.trial_started(new_record(0))
 
-    recorder.trial_ended("t0000", "completed")
-    recorder.trial_ended("t0000", "failed")
+    recorder.epoch("t0000", report(1, 0.5, end="completed"))
+    recorder.trial_ended("t0000", "failed", error="worker was lost")
+    recorder.trial_ended("t0000", "failed", error="worker was lost")
 
-    assert recorder.records["t0000"].end == "completed"
+    assert (recorder.records["t0000"].end, recorder.records["t0000"].error) == ("completed", "")
     assert [told[2] for told in notes.told if told[0] == "end"] == ["completed"]
 
 
@@ -257,3 +258,20 @@ def test_worker_that_is_lost_before_its_trial_began_is_no_trouble(recorder: Reco
     recorder.trial_preempted("t0000")
 
     assert notes.told == []
+
+
+def test_end_that_could_not_be_written_is_written_when_the_search_closes(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder.trial_started(new_record(0))
+    with monkeypatch.context() as full, pytest.raises(OSError, match="no space"):
+
+        def fail(*_: Any) -> None:
+            raise OSError("no space")
+
+        full.setattr(SearchFolder, "write_record", fail)
+        recorder.trial_ended("t0000", "stopped")
+
+    recorder.close_open_trials()
+
+    assert SearchFolder(tmp_path).read_records()[0].end == "stopped"

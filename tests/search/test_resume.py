@@ -10,16 +10,17 @@ import pytest
 
 from search import follow
 from search.console import SearchConsole
-from search.folder import SPACE_FILE, SearchManifest, create_folder, open_folder
+from search.folder import SPACE_FILE, SearchFolder, SearchManifest, create_folder, open_folder
 from search.launch import run_search
 from search.plan import SearchPlan
-from search.resume import More, resume_search
+from search.resume import More, is_time_up, resume_search, time_left
 from search.sampler import StudySampler
 from search.state import new_record
 from search.tracking import Tracker
 from search.tracking_server import default_tracking_uri
-from spaces.errors import SearchError
+from spaces.errors import SearchError, UsageError
 from spaces.loading import parse_space
+from spaces.space import SearchSpace
 from trainables.outputs import write_text
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ parameters:
   optimiser.lr: {log_uniform: [1.0e-4, 1.0e-2], default: 1.0e-3}
   loss.label_smoothing: {uniform: [0.0, 0.6], default: 0.1}
 fixed: {model.backbone: test_efficientnet, model.weights: none, model.image_px: 32, train.epochs: 2}
+""")
+HEADS = parse_space("""
+name: heads
+fixed: {model.backbone: test_efficientnet, model.image_px: 32, train.epochs: 0, train.head_epochs: 1}
+parameters:
+  loss.label_smoothing: {uniform: [0.0, 0.6], default: 0.1}
 """)
 ONE_AT_A_TIME = SearchPlan(n_trials=3, cpus_per_trial=2)
 
@@ -74,24 +81,59 @@ def test_unknown_search_is_not_resumed(tmp_path: Path) -> None:
         resume_search(tmp_path, "cut")
 
 
-@pytest.mark.slow
-def test_what_mlflow_missed_of_a_search_that_had_ended_is_sent_by_resume(
-    face_table: "FaceTable", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = create_folder(tmp_path, "cut")
-    uri = default_tracking_uri(tmp_path)
-    sampler = StudySampler(SPACE)
+def with_one_trial(storage: Path, space: SearchSpace, table: "FaceTable", *, status: str) -> SearchFolder:
+    """A search that was asked for one trial and has it."""
+    folder = create_folder(storage, "cut")
+    sampler = StudySampler(space)
     sampler.ask("t0000")
     record = new_record(sampler, "t0000")
     record.end, record.best_macro_f1 = "completed", 0.5
     folder.write_record(record)
-    write_text(folder.path / SPACE_FILE, SPACE.to_yaml())
+    write_text(folder.path / SPACE_FILE, space.to_yaml())
     folder.write_manifest(
         SearchManifest(
-            name="cut", data=str(face_table.path), content_hash=face_table.info.content_hash, classes=(), seed=0,
-            n_trials=1, time_budget_s=None, tracking_uri=uri, status="ended", wall_s=7.0,
+            name="cut", data=str(table.path), content_hash=table.info.content_hash, classes=(), seed=0,
+            n_trials=1, time_budget_s=None, tracking_uri=default_tracking_uri(storage), status=status, wall_s=7.0,
         )
     )  # fmt: skip
+    return folder
+
+
+@pytest.mark.parametrize(("first", "least_s"), [("", 12.0), ("heads:8", 32.0)], ids=["plain", "with heads"])
+def test_time_is_up_where_closing_leaves_none_for_a_trial(first: str, least_s: float) -> None:
+    manifest = SearchManifest(
+        name="cut", data="", content_hash="", classes=(), seed=0, n_trials=None, time_budget_s=100.0, tracking_uri="",
+        plan={"first": first},
+    )  # fmt: skip
+
+    assert time_left(manifest, More(), spent_s=99.0 - least_s) == least_s + 1.0
+    assert is_time_up(manifest, More(), spent_s=100.0 - least_s)
+    assert not is_time_up(manifest, More(time_budget_s=5.0), spent_s=100.0 - least_s)
+    with pytest.raises(UsageError, match=f"must have time left, got {least_s:.0f} s of its 100"):
+        time_left(manifest, More(), spent_s=100.0 - least_s)
+
+
+@pytest.mark.slow
+def test_best_heads_get_their_runs_by_resume_where_the_driver_was_killed_before(
+    face_table: "FaceTable", tmp_path: Path
+) -> None:
+    folder = with_one_trial(tmp_path, HEADS, face_table, status="running")
+    tracker = Tracker(default_tracking_uri(tmp_path), "cut", folder.tracking_dir)
+    tracker.start_search(name="cut")
+    tracker.close(timeout_s=0.0)
+
+    resume_search(tmp_path, "cut")
+
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        runs = database.execute("select name from runs where status <> 'RUNNING'").fetchall()
+    assert sorted(name for (name,) in runs) == ["cut", "pack-0001", "t0000"]
+
+
+@pytest.mark.slow
+def test_what_mlflow_missed_of_a_search_that_had_ended_is_sent_by_resume(
+    face_table: "FaceTable", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, uri = with_one_trial(tmp_path, SPACE, face_table, status="ended"), default_tracking_uri(tmp_path)
     with monkeypatch.context() as killed:
         killed.setattr(Tracker, "_work", lambda _: None)
         tracker = Tracker(uri, "cut", folder.tracking_dir)

@@ -1,5 +1,7 @@
 """Profiles of a GPU: what they are keyed by, kept as files that may break, and when they say that compiling pays."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from spaces.config import TrialConfig
 from trainables.data.table import FaceTable
 from trainables.gpu_measurement import fetch_profile, measure_profile
 from trainables.gpu_profile import GpuProfile, compiles, demand_of, load_profile, save_profile
+from trainables.losses.total import TrialLoss
 
 MakeConfig = Callable[..., TrialConfig]
 CPU = torch.device("cpu")
@@ -117,6 +120,55 @@ def test_profile_is_used_as_it_is_when_nothing_is_to_be_asked_again(
     assert fetch_profile(config, info, CPU, n_steps=10**6, cache=tmp_path) == PROFILE
 
 
+def test_profile_is_not_kept_when_something_else_is_on_the_card(
+    toy_table: FaceTable, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, info = make_config(), toy_table.info
+    with monkeypatch.context() as busy:
+        busy.setattr("trainables.gpu_measurement._Gauge.is_card_free", lambda _: False)
+        assert fetch_profile(config, info, CPU, n_steps=1, cache=tmp_path).step_s > 0
+    assert load_profile(config, info, CPU, cache=tmp_path) is None
+
+    fetch_profile(config, info, CPU, n_steps=1, cache=tmp_path)
+
+    assert load_profile(config, info, CPU, cache=tmp_path) is not None
+
+
+@pytest.mark.parametrize(("n_faces", "fits"), [(4, True), (1, False)], ids=["in parts", "not at all"])
+def test_profile_is_not_kept_when_memory_ran_out(
+    toy_table: FaceTable, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_faces: int,
+    fits: bool,
+) -> None:  # fmt: skip
+    config, info = make_config({"train.batch_size": 8}), toy_table.info
+    whole = TrialLoss.forward
+
+    def short(loss: TrialLoss, outputs: dict[str, torch.Tensor], targets: dict[str, torch.Tensor]) -> Any:
+        if len(targets["expression"]) > n_faces:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(loss, outputs, targets)
+
+    monkeypatch.setattr(TrialLoss, "forward", short)
+
+    profile = fetch_profile(config, info, CPU, n_steps=1, cache=tmp_path)
+
+    assert (profile.step_s > 0) is fits
+    assert load_profile(config, info, CPU, cache=tmp_path) is None
+
+
+def test_profile_that_is_kept_stands_when_memory_runs_out_as_compiling_is_to_be_measured(
+    toy_table: FaceTable, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, info, kept = make_config(), toy_table.info, GpuProfile(2**30, 2**29, 80 * 2**30, step_s=0.3)
+    save_profile(kept, config, info, CPU, cache=tmp_path)
+
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(TrialLoss, "forward", fail)
+
+    assert fetch_profile(config, info, CPU, n_steps=10**6, cache=tmp_path) == kept
+
+
 def test_folder_that_cannot_be_written_costs_no_more_than_the_profile(
     toy_table: FaceTable, make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -183,3 +235,18 @@ def test_profile_of_a_gpu_says_what_a_trial_takes(toy_table: FaceTable, make_con
 
     assert 0 < small.peak_bytes < large.peak_bytes < large.card_bytes
     assert small.context_bytes > 0
+
+
+@pytest.mark.gpu
+def test_profile_does_not_last_when_half_of_the_card_is_taken(toy_table: FaceTable, make_config: MakeConfig) -> None:
+    assert measure_profile(make_config(), toy_table.info, torch.device("cuda"), n_steps=1).is_lasting
+    holds_half = (
+        "import torch; held = torch.empty(torch.cuda.mem_get_info()[0] // 2, dtype=torch.uint8, device='cuda');"
+        "print('held', flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", holds_half], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline()
+        profile = measure_profile(make_config(), toy_table.info, torch.device("cuda"), n_steps=1)
+        other.communicate(b"\n")
+
+    assert not profile.is_lasting

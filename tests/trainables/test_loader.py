@@ -1,6 +1,7 @@
 """Worker processes that make batches: the same batches, epoch after epoch, and no process left behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import torch
 from spaces.training_sections import AugmentConfig
 from trainables.data.augment import Augmenter
 from trainables.data.batches import Batch, EpochBatches
-from trainables.data.loader import BatchLoader, MakeBatches
+from trainables.data.loader import BatchLoader, MakeBatches, workers_with_room
 from trainables.data.sampling import training_items
 from trainables.data.table import FaceTable
 
@@ -67,6 +68,33 @@ def test_workers_live_on_from_epoch_to_epoch_and_end_when_the_loader_is_closed(t
     assert workers[0] == workers[1]
     assert len(workers[0]) == 2
     assert not workers[0] & {child.pid for child in psutil.Process().children()}
+
+
+@pytest.mark.parametrize(("n_batches", "n_workers"), [(9, 0), (10, 1), (35, 3), (500, 4)], ids=str)
+def test_workers_are_as_many_as_shared_memory_has_room_for(
+    toy_table: FaceTable, monkeypatch: pytest.MonkeyPatch, n_batches: int, n_workers: int
+) -> None:
+    batch = make(toy_table)(epoch=1)[0]
+    pages = [-(-tensor.nbytes // 4096) for tensor in (batch.images, batch.positions, *batch.targets.values())]
+    usage = shutil.disk_usage("/")._replace(free=n_batches * sum(pages) * 4096)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+
+    assert workers_with_room(4, batch) == n_workers
+
+
+def test_batches_are_made_in_between_when_shared_memory_is_full(
+    toy_table: FaceTable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = shutil.disk_usage("/")._replace(free=0)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: full)
+    make_batches, before = make(toy_table), psutil.Process().children()
+
+    made = [list(BatchLoader(make_batches, n_workers=3).epoch(1)) for _ in range(2)]
+
+    assert psutil.Process().children() == before
+    for batches in made:
+        assert_same(batches, list(BatchLoader(make_batches).epoch(1)))
+    assert caplog.messages == ["0 of 3 workers make batches: /dev/shm has no room for more"]
 
 
 def test_workers_end_when_the_loader_is_let_go_of(toy_table: FaceTable) -> None:

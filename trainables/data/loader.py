@@ -1,6 +1,10 @@
 """The batches of a trial's epochs, made in between or by worker processes, and brought to where they are needed."""
 
+import logging
+import shutil
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -8,7 +12,19 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from trainables.data.batches import Batch, EpochBatches
 
+logger = logging.getLogger(__name__)
+
 CPU = torch.device("cpu")
+PREFETCHED = 4
+"""Batches that a worker makes ahead."""
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Through which workers hand batches over. Docker gives a container 64 MB of it; beyond that a bus error kills."""
+
+SHARE_OF_FREE = 0.5
+"""Of what is free there: other trials may be about to take theirs."""
+
+PAGE_BYTES = 4096
 
 
 class MakeBatches(Protocol):
@@ -28,7 +44,8 @@ class BatchLoader:
         """
         Args:
             make_batches: from the number of an epoch to its batches; they are the same in whichever process.
-            n_workers: processes; with 0 batches are made in between, here.
+            n_workers: processes, fewer where shared memory does not hold their batches; with 0 batches are made in
+                between, here.
             device: where batches are copied to; where it is a GPU, the copies run beside its computations.
         """
         self.batches = make_batches
@@ -39,6 +56,8 @@ class BatchLoader:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """All batches of an epoch in order. It may be left before its end; only one epoch is gone through at a time."""
+        if self._n_workers and self._loader is None:
+            self._n_workers = workers_with_room(self._n_workers, self.batches(epoch=number)[0])
         if self._n_workers == 0:
             batches = self.batches(epoch=number)
             made: Iterator[Batch] = (batches[i] for i in range(len(batches)))
@@ -60,11 +79,36 @@ class BatchLoader:
             batch_size=None,
             num_workers=self._n_workers,
             pin_memory=self._device.type == "cuda",
-            prefetch_factor=4,
+            prefetch_factor=PREFETCHED,
             persistent_workers=True,
             multiprocessing_context="fork",  # the mapped table is handed on as it is: it must never be pickled
             generator=torch.Generator(),  # without it the loader draws from the numbers that dropout is about to draw
         )
+
+
+def workers_with_room(n_workers: int, batch: Batch) -> int:
+    """How many of so many workers find room in shared memory for the batches that they make ahead.
+
+    Args:
+        n_workers: that are wanted.
+        batch: as large as any.
+    """
+    try:
+        room_bytes = int(SHARE_OF_FREE * shutil.disk_usage(SHARED_MEMORY).free)
+    except OSError:  # a system that shares memory in another way
+        return n_workers
+    tensors = [t for t in (batch.images, batch.appearance, batch.positions, *batch.targets.values()) if t is not None]
+    batch_bytes = sum(-(-tensor.nbytes // PAGE_BYTES) * PAGE_BYTES for tensor in tensors)
+    n = min(n_workers, room_bytes // (batch_bytes * (PREFETCHED + 1)))  # one more is being made or used
+    if n < n_workers:
+        _warn_of_little_room(n, n_workers)
+    return n
+
+
+@cache
+def _warn_of_little_room(n: int, n_wanted: int) -> None:
+    """Once a process, not in each of its trials."""
+    logger.warning("%d of %d workers make batches: %s has no room for more", n, n_wanted, SHARED_MEMORY)
 
 
 class _Places(Sampler[tuple[int, int]]):

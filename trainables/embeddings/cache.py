@@ -23,6 +23,9 @@ FOLDER_VARIABLE = "AFFECTUNE_CACHE"
 BOUND_VARIABLE = "AFFECTUNE_CACHE_GB"
 DEFAULT_BOUND_GB = 20.0
 
+PROFILES = "profiles"
+"""Within the folder, beside the embeddings: what was measured of GPUs."""
+
 _LARGEST_HEADER_BYTES = 16 * 1024
 _ROOM_LOCK = "room.lock"
 
@@ -101,27 +104,24 @@ class EmbeddingCache:
 
     def entries(self) -> list[Entry]:
         """All of them, the one that was used last first."""
-        found = []
-        for path in self._entries.glob(f"*{SUFFIX}"):
-            with suppress(OSError):  # another process makes room
-                stat = path.stat()
-                found.append(Entry(path, stat.st_size, stat.st_mtime))
-        return sorted(found, key=lambda entry: entry.used_s, reverse=True)
+        return _files(self._entries, SUFFIX)
 
     def empty(self, *, unused_s: float | None = None) -> list[Entry]:
-        """Remove entries, and what killed processes left; trials that have mapped one keep it until they end.
+        """Remove entries, profiles of GPUs, and what killed processes left; mapped entries stay until a trial ends.
 
         Args:
-            unused_s: only those that were not used for so many seconds; all when omitted.
+            unused_s: only those that were not used for so many seconds, and profiles as old; all when omitted.
 
         Returns:
-            Those that were removed.
+            Those that were removed, profiles last.
 
         Raises:
             PermissionError: the folder may not be written to.
         """
         before_s = math.inf if unused_s is None else time.time() - unused_s
-        removed = [entry for entry in self.entries() if entry.used_s <= before_s]
+        removed = [
+            entry for entry in (*self.entries(), *_files(self.folder / PROFILES, ".json")) if entry.used_s <= before_s
+        ]
         for entry in removed:
             entry.path.unlink(missing_ok=True)
         self._sweep()
@@ -243,6 +243,16 @@ def _bound_bytes() -> int:
 def _read_only(embeddings: View) -> View:
     embeddings.flags.writeable = False
     return embeddings
+
+
+def _files(folder: Path, suffix: str) -> list[Entry]:
+    """The one that was used last first."""
+    found = []
+    for path in folder.glob(f"*{suffix}"):
+        with suppress(OSError):  # another process makes room
+            stat = path.stat()
+            found.append(Entry(path, stat.st_size, stat.st_mtime))
+    return sorted(found, key=lambda entry: entry.used_s, reverse=True)
 
 
 def _lock_of(path: Path) -> Path:

@@ -15,11 +15,12 @@ class BatchedLoss:
     the face's own probability, one for the loss and another for the slope.
     """
 
-    def __init__(self, configs: Sequence[LossConfig], weights: torch.Tensor) -> None:
+    def __init__(self, configs: Sequence[LossConfig], weights: torch.Tensor, *, are_labels_known: bool = False) -> None:
         """
         Args:
             configs: [trials], the loss of each.
             weights: [trials, classes], of the classes; the logits are of the same type, on the same device.
+            are_labels_known: whether no face is without one; then most losses are divided by a plain number.
         """
         n_classes = weights.shape[1]
 
@@ -35,6 +36,7 @@ class BatchedLoss:
         self._masses = _with_unknown(masses)
         self._totals = _with_unknown(masses.sum(dim=1))
         self._divisors = _with_unknown(by_weights * weights + (1.0 - by_weights))
+        self._counts_faces = are_labels_known and not any(c.reduction == "weights" for c in configs)
         self._gamma = column([c.gamma if c.name == "focal" else 0.0 for c in configs])
         self._has_focal = any(c.name == "focal" for c in configs)
 
@@ -64,11 +66,14 @@ class BatchedLoss:
             factors = miss**self._gamma * (1.0 - self._gamma * log_probs.exp() * log_probs / miss)
             masses.mul_(factors[:, None])
             totals.mul_(factors)
-        divisors = self._divide_by(labels)[:, None, None]
-        return logits.softmax(dim=1).mul_(totals[:, None]).sub_(masses).div_(divisors)
+        divisors = self._divide_by(labels)
+        slopes = logits.softmax(dim=1).mul_(totals[:, None]).sub_(masses)
+        return slopes.div_(divisors if isinstance(divisors, int) else divisors[:, None, None])
 
-    def _divide_by(self, labels: torch.Tensor) -> torch.Tensor:
-        """[trials]: faces or their weights; 1 where there are none."""
+    def _divide_by(self, labels: torch.Tensor) -> torch.Tensor | int:
+        """[trials], or one for all: faces or their weights; 1 where there are none."""
+        if self._counts_faces:
+            return len(labels)
         divisors = self._divisors.index_select(1, labels).sum(dim=1)
         return divisors.masked_fill_(divisors == 0, 1.0)
 

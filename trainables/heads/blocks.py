@@ -64,6 +64,7 @@ class Blocks:
         n_batches: of an epoch.
         n_steps: of all epochs.
         n_faces: in all of them.
+        are_labels_known: whether no face is without one.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Blocks:
         self._config = config
         self._device = device
         own = expression[faces.rows].astype(np.int64)
+        self.are_labels_known = bool((own >= 0).all())
         self._labels = torch.from_numpy(np.where(own < 0, n_classes, own)).to(device)
         self.n_batches = max(1, min(round(len(items) / config.train.batch_size), len(items) // 2))  # none is alone
         self.n_steps = self.n_batches * config.train.head_epochs

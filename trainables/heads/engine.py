@@ -127,7 +127,7 @@ def _train_group(
     )  # fmt: skip
     kinds = ["momentum" if task.config.optimiser.name == "sgd" else "adam" for task in tasks]
     stackable = chunks_of([task.start for task in tasks], kinds)
-    chunks = [_Chunk(tasks, places, n_steps=blocks.n_steps, device=device) for places in stackable]
+    chunks = [_Chunk(tasks, places, blocks=blocks, device=device) for places in stackable]
     last_epoch = blocks.n_steps - blocks.n_batches
     for block in blocks:
         check_time(until_s)
@@ -156,16 +156,19 @@ def _one_thread() -> Iterator[None]:
 class _Chunk:
     """Some of the tasks' heads with what moves them."""
 
-    def __init__(self, tasks: Sequence[HeadTask], places: Sequence[int], *, n_steps: int, device: torch.device) -> None:
+    def __init__(
+        self, tasks: Sequence[HeadTask], places: Sequence[int], *, blocks: Blocks, device: torch.device
+    ) -> None:
         own = [tasks[place] for place in places]
         configs = [task.config for task in own]
         self._places = places
         self._heads = StackedHeads([task.start for task in own], device)
         weights = torch.from_numpy(np.stack([task.weights for task in own])).to(device, torch.float32)
-        self._loss = BatchedLoss([config.loss for config in configs], weights)
+        losses = [config.loss for config in configs]
+        self._loss = BatchedLoss(losses, weights, are_labels_known=blocks.are_labels_known)
         optimisers = [config.optimiser for config in configs]
         self._update = BatchedUpdate(self._heads.parameters, self._heads.gradients, optimisers)
-        self._rates = _learning_rates(configs, n_steps)  # [trials][steps]
+        self._rates = _learning_rates(configs, blocks.n_steps)  # [trials][steps]
         self._total = torch.zeros(len(own), device=device)
 
     def step(self, batch: HeadBatch, *, is_measured: bool) -> None:

@@ -62,12 +62,14 @@ class StackedHeads:
         self.parameters = [_stacked(starts, layer, device) for layer in self._layers]
         self.parameters[0] = _padded(self.parameters[0], padded_width(self._width))
         self.gradients = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self._rows = self.parameters[0].flatten(0, 1)  # views of all trials' rows
+        self._row_gradients = self.gradients[0].flatten(0, 1)
         self._hidden = torch.empty(0)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """[batch, padded width] to logits [trials, classes, batch]."""
         n_trials, n_units, _ = self.parameters[0].shape
-        sums = (self.parameters[0].flatten(0, 1) @ inputs.T).view(n_trials, n_units, len(inputs))
+        sums = (self._rows @ inputs.T).view(n_trials, n_units, len(inputs))
         if len(self.parameters) == 1:
             return sums
         self._hidden = sums.new_ones(n_trials, n_units + 1, len(inputs))
@@ -85,7 +87,7 @@ class StackedHeads:
             torch.bmm(slopes, self._hidden.transpose(1, 2), out=self.gradients[1])
             slopes = torch.bmm(self.parameters[1][:, :, :-1].transpose(1, 2), slopes)  # [trials, hidden, batch]
             slopes.mul_(self._hidden[:, :-1].sign())  # of a rectified unit: 1 where it is above 0
-        torch.mm(slopes.flatten(0, 1), inputs, out=self.gradients[0].flatten(0, 1))
+        torch.mm(slopes.flatten(0, 1), inputs, out=self._row_gradients)
 
     def of(self, i: int) -> Tensors:
         """One trial's tensors, on the CPU."""

@@ -78,6 +78,25 @@ def test_empty_removes_all_and_says_how_much(cache: "EmbeddingCache", capsys: py
     assert cache.entries() == []
 
 
+def test_empty_removes_what_was_measured_of_gpus_too(
+    cache: "EmbeddingCache", capsys: pytest.CaptureFixture[str]
+) -> None:
+    profiles = [cache.folder / "profiles" / f"{name}.json" for name in ("new", "old")]
+    profiles[0].parent.mkdir()
+    for profile in profiles:
+        profile.write_text("{}")
+    os.utime(profiles[1], (YEAR_S, YEAR_S))
+
+    assert main(["cache", "empty", "--older-than", "30", "--json"]) == 0
+    some = json.loads(capsys.readouterr().out)
+    left = [profile.exists() for profile in profiles]
+    assert main(["cache", "empty"]) == 0
+
+    assert ((some["removed"], some["profiles"]), left) == ((1, 1), [True, False])
+    assert "1 entry and 1 GPU profile removed, " in capsys.readouterr().out
+    assert not profiles[0].exists()
+
+
 def test_empty_can_leave_what_was_used_of_late(cache: "EmbeddingCache", capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cache", "empty", "--older-than", "30", "--json"]) == 0
 

@@ -1,16 +1,20 @@
 """Searches of heads alone, in packs; and heads before a full search."""
 
 import json
+import os
+import signal
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from search import follow
 from search.final import build_ensemble
 from search.first import read_handed
-from search.folder import SearchFolder, open_folder
+from search.folder import SearchFolder, TrialRecord, open_folder
 from search.launch import run_search
+from search.packs.console import PackConsole
 from search.plan import EnsemblePlan, SearchPlan
 from search.resume import More, resume_search
 from spaces.loading import parse_space
@@ -39,13 +43,13 @@ parameters:
 """)
 
 
-def runs_by_kind(storage: Path, experiment: str) -> dict[str, int]:
-    """How many runs of each kind an experiment has in MLflow."""
+def runs_by_kind(storage: Path, experiment: str, *, status: str = "FINISHED") -> dict[str, int]:
+    """How many runs of each kind an experiment has in MLflow, of those that stand so."""
     with sqlite3.connect(storage / "mlflow.db") as connection:
         found = connection.execute(
             "SELECT tags.value, COUNT(*) FROM tags JOIN runs USING (run_uuid) JOIN experiments USING (experiment_id) "
-            "WHERE tags.key = 'affectune.kind' AND experiments.name = ? AND runs.status = 'FINISHED' GROUP BY 1",
-            (experiment,),
+            "WHERE tags.key = 'affectune.kind' AND experiments.name = ? AND runs.status = ? GROUP BY 1",
+            (experiment, status),
         ).fetchall()
     return dict(found)
 
@@ -88,6 +92,35 @@ def test_heads_search_takes_up_more_trials_where_it_ended(
     assert [record.trial_id for record in after] == [f"t{number:04d}" for number in range(12)]
     assert [record.best_macro_f1 for record in after[:8]] == [record.best_macro_f1 for record in before]
     assert runs_by_kind(tmp_path, "h")["pack"] == 2
+
+
+class ImpatientConsole(PackConsole):
+    """Presses Ctrl-C when the second pack begins."""
+
+    def trial_started(self, record: TrialRecord) -> None:
+        super().trial_started(record)
+        if record.trial_id == "t0008":
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_pack_that_was_cut_is_closed_with_its_table_and_its_trials_end_in_another(
+    face_table: "FaceTable", ray_local: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = SearchPlan(n_trials=16, max_concurrent=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(follow, "PackConsole", ImpatientConsole)
+        cut = run_search(HEADS, data=face_table.path, storage=tmp_path, name="h", plan=plan)
+    tables = {path.name for path in cut.folder.packs_dir.iterdir()}
+    running = runs_by_kind(tmp_path, "h", status="RUNNING")
+
+    whole = resume_search(tmp_path, "h")
+
+    assert cut.interrupted and tables == {"pack-0001.csv", "pack-0002.csv"} and running == {}
+    assert [record.end for record in whole.records] == ["completed"] * 16
+    assert {path.name for path in whole.folder.packs_dir.iterdir()} == {*tables, "pack-0003.csv"}
+    assert runs_by_kind(tmp_path, "h", status="KILLED") == {"pack": 1, "search": 1}
 
 
 @pytest.mark.ray

@@ -47,6 +47,10 @@ def ended(number: int, score: float | None, *, end: TrialEnd = "completed") -> T
     return record
 
 
+def ends_in(table: Path) -> dict[str, str]:
+    return {row["trial"]: row["end"] for row in csv.DictReader(table.open(encoding="utf-8"))}
+
+
 @pytest.fixture
 def notes() -> Notes:
     return Notes()
@@ -83,6 +87,57 @@ def test_pack_without_a_score_ends_as_failed(runs: PackRuns, notes: Notes) -> No
     runs.ended(pack)
 
     assert notes.told[-1] == ("end", "search/pack-0001", "failed")
+
+
+def test_pack_whose_workers_were_lost_before_it_began_has_a_run_and_a_table(
+    runs: PackRuns, notes: Notes, tmp_path: Path
+) -> None:
+    runs.ended(Pack("pack-0001", [ended(0, None, end="failed")]))
+
+    assert [told[0] for told in notes.told] == ["start", "artifact", "summary", "end"]
+    assert (tmp_path / "packs" / "pack-0001.csv").exists()
+
+
+def test_pack_that_the_search_was_cut_in_is_preempted_and_has_its_table(
+    runs: PackRuns, notes: Notes, tmp_path: Path
+) -> None:
+    whole = Pack("pack-0001", [ended(0, 0.2)])
+    cut = Pack("pack-0002", [ended(1, 0.4), ended(2, None, end="preempted")])
+    runs.started(whole)
+    runs.started(cut)
+    runs.ended(whole)
+
+    runs.close_open_packs()
+    runs.close_open_packs()
+
+    ends = [told[1:] for told in notes.told if told[0] == "end"]
+    assert ends == [("search/pack-0001", "completed"), ("search/pack-0002", "preempted")]
+    assert ends_in(tmp_path / "packs" / "pack-0002.csv") == {"t0001": "completed", "t0002": "preempted"}
+
+
+def test_packs_are_numbered_after_the_highest_there_is(runs: PackRuns) -> None:
+    assert runs.last_pack == 0
+
+    runs.ended(Pack("pack-0002", [ended(1, 0.4)]))
+    runs.ended(Pack("pack-0003", [ended(2, 0.5)]))
+
+    assert runs.last_pack == 3
+
+
+def test_trials_that_ended_in_a_pack_whose_driver_was_killed_get_a_table(
+    runs: PackRuns, notes: Notes, tmp_path: Path
+) -> None:
+    told, lost, still_open = ended(0, 0.2), [ended(1, 0.3), ended(2, 0.4)], ended(3, None)
+    still_open.end = None
+    cut_before = TrialRecord("t0002", 2, {}, lost[1].config, end="preempted")
+    runs.ended(Pack("pack-0001", [told, cut_before]))
+
+    runs.keep_lost_trials([told, *lost, still_open])
+    runs.keep_lost_trials([told, *lost, still_open])
+
+    assert ends_in(tmp_path / "packs" / "pack-0002.csv") == {"t0001": "completed", "t0002": "completed"}
+    assert runs.last_pack == 2
+    assert notes.told[-1] == ("end", "search/pack-0002", "completed")
 
 
 def test_only_the_best_trials_and_the_default_get_runs_of_their_own(runs: PackRuns, notes: Notes) -> None:
