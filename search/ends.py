@@ -12,5 +12,5 @@ END_MEANINGS: dict[TrialEnd, str] = {
     "stopped": "ended early by the scheduler: others of its kind did better on as many faces, or it learned nothing",
     "diverged": "its loss or its score was no finite number any more",
     "failed": "ended with an error, whose text is kept",
-    "preempted": "its machine was taken away, or its search ended before it had a score; it is tried again and is no failure",
+    "preempted": "its machine was taken away, or its search ended before it had a score; it is tried again, no failure",
 }

@@ -22,7 +22,7 @@ from search.packs.runs import PackRuns
 from search.packs.searcher import Pack, PackSearcher
 from search.packs.space import is_packed
 from search.plan import EnsemblePlan, SearchPlan
-from search.prelaunch import iter_representatives
+from search.prelaunch import iter_extremes
 from search.recorder import Recorder, count_ends, usable
 from search.run_log import NoRuns
 from search.scheduler import StratifiedHalving, constant_macro_f1
@@ -294,11 +294,7 @@ def closing_s(plan: SearchPlan) -> float:
 
 
 def _most_epochs(space: SearchSpace) -> int:
-    epochs = [config.train.epochs for config in iter_representatives(space)]
-    for parameter in space.parameters:
-        if parameter.name == "train.epochs":
-            epochs += [int(value) for value in parameter.domain.probes() if isinstance(value, int | float)]
-    return max(epochs)
+    return max(config.train.epochs for config in iter_extremes(space))
 
 
 def _launch_params(space: SearchSpace, table: FaceTable, plan: SearchPlan, resources: Resources) -> dict[str, Any]:

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from search.folder import SearchManifest
+from spaces.checks import activating_values
 from spaces.config import TrialConfig
 from spaces.domains import Choice
 from spaces.errors import DataError, SearchError
+from spaces.parameters import Parameter
 from spaces.space import SearchSpace
 from trainables.data.needs import check_labels
 from trainables.data.table import FaceTable, open_table
@@ -78,14 +80,26 @@ def networks_of(config: TrialConfig) -> list[tuple[str, str, str]]:
 
 
 def iter_representatives(space: SearchSpace) -> Iterator[TrialConfig]:
-    """The default, the points, and the default with each option of each choice in turn."""
-    points = space.initial_points()
-    for values in points:
+    """The default, the points, and the default with each option of each choice in turn, made active where need be."""
+    for values in space.initial_points():
         yield space.to_config(values)
     for parameter in space.parameters:
         if isinstance(parameter.domain, Choice):
-            for option in parameter.domain.values:
-                yield space.to_config({**points[0], parameter.name: option})
+            yield from _iter_values(space, parameter)
+
+
+def iter_extremes(space: SearchSpace) -> Iterator[TrialConfig]:
+    """The representatives, and the default with the ends of each range in turn."""
+    yield from iter_representatives(space)
+    for parameter in space.parameters:
+        if not isinstance(parameter.domain, Choice):
+            yield from _iter_values(space, parameter)
+
+
+def _iter_values(space: SearchSpace, parameter: Parameter) -> Iterator[TrialConfig]:
+    values = {**space.default(), **activating_values(space.parameters, parameter)}
+    for value in parameter.domain.probes():
+        yield space.to_config({**values, parameter.name: value})
 
 
 def open_same_table(manifest: SearchManifest) -> FaceTable:

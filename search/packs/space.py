@@ -1,6 +1,6 @@
 """Which spaces are searched by packs of heads, and what has no say in one."""
 
-from search.prelaunch import iter_representatives
+from search.prelaunch import iter_extremes
 from spaces.config import TrialConfig
 from spaces.errors import SpaceError
 from spaces.space import SearchSpace
@@ -24,12 +24,12 @@ BACKBONE_SETTINGS = frozenset(
 
 def is_head_only(space: SearchSpace) -> bool:
     """Whether no trial of a space trains its backbone."""
-    return all(config.train.epochs == 0 for config in iter_representatives(space))
+    return all(config.train.epochs == 0 for config in iter_extremes(space))
 
 
 def is_packed(space: SearchSpace) -> bool:
     """Whether all trials of a space are heads that can be trained together; others run one by one."""
-    return all(why_not_packable(config) == "" for config in iter_representatives(space))
+    return all(why_not_packable(config) == "" for config in iter_extremes(space))
 
 
 def check_heads_space(space: SearchSpace) -> None:
@@ -49,7 +49,7 @@ def check_heads_space(space: SearchSpace) -> None:
                 f"head-only space must not name what only trains a backbone, got {name!r}{where}; "
                 "leave it out, or give train.epochs above 0"
             )
-    if any(_augments(config) for config in iter_representatives(space)):
+    if any(_augments(config) for config in iter_extremes(space)):
         return
     for name in varied:
         if name.startswith("augment."):

@@ -3,18 +3,15 @@
 import json
 import math
 import socket
-import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from search.tracking import Tracker, replay
-from search.tracking_journal import server_mark
-from search.tracking_server import runs_link, sqlite_path
+from search.tracking_server import runs_link
 
 CALL_LIMIT_S = 0.05
 
@@ -75,24 +72,6 @@ def _forget_progress(journal_dir: Path) -> None:
     """What a crash right after sending leaves: a server that has everything and a driver that does not know."""
     for path in (*journal_dir.glob("sent-*.json"), *journal_dir.glob("runs-*.jsonl")):
         path.unlink()
-
-
-def _pretend_sent(journal_dir: Path, uri: str, *, experiment_id: str) -> None:
-    """Progress with a database of which nothing is left: its runs are gone, its number is another experiment's."""
-    mark, n_bytes = server_mark(uri), (journal_dir / "operations.jsonl").stat().st_size
-    (journal_dir / f"sent-{mark}.json").write_text(json.dumps({"offset": n_bytes, "experiment_id": experiment_id}))
-    lines = [json.dumps({"key": key, "run_id": f"gone{key}"}) + "\n" for key in ("search", "t0000", "t0001")]
-    (journal_dir / f"runs-{mark}.jsonl").write_text("".join(lines))
-
-
-def _remove(uri: str, *, runs: Sequence[str], experiment_id: str | None = None) -> None:
-    """Have a database lose some runs, and their experiment."""
-    with closing(sqlite3.connect(sqlite_path(uri), timeout=20)) as database, database:
-        for run_id in runs:
-            for table in ("metrics", "latest_metrics", "params", "tags", "runs"):
-                database.execute(f"delete from {table} where run_uuid = ?", (run_id,))
-        database.execute("delete from experiment_tags where experiment_id = ?", (experiment_id,))
-        database.execute("delete from experiments where experiment_id = ?", (experiment_id,))
 
 
 @pytest.mark.parametrize("server", ["dead", "silent"])
@@ -293,69 +272,6 @@ def test_replay_sends_all_of_a_search_to_a_server_that_never_saw_it(database: st
     runs = _runs(database, "moved")
     history = _client(database).get_metric_history(runs["t0001"].info.run_id, "train/loss")
     assert [point.step for point in history] == [1, 2, 3]
-
-
-@pytest.mark.slow
-def test_tracker_sends_all_again_when_the_database_was_replaced(database: str, tmp_path: Path) -> None:
-    other = _client(database).create_experiment("of somebody else")
-    first = Tracker("http://127.0.0.1:9", "replaced", tmp_path, on_trouble=lambda _: None)
-    _record(first)
-    first.close(timeout_s=0)
-    _pretend_sent(tmp_path, database, experiment_id=other)
-    told: list[str] = []
-
-    second = Tracker(database, "replaced", tmp_path, on_trouble=told.append)
-    second.start_search(name="second launch")
-
-    assert second.close(timeout_s=60) == 0
-    runs = _runs(database, "replaced")
-    history = _client(database).get_metric_history(runs["t0001"].info.run_id, "valid/macro_f1")
-    assert set(runs) == {"search", "t0000", "t0001", "search-2"}
-    assert [point.step for point in history] == [1, 2, 3]
-    assert _client(database).search_runs([other]) == []
-    assert told == ["tracking server has lost what it had of this search; all of it is sent again"]
-
-
-@pytest.mark.slow
-def test_tracker_sends_all_again_when_the_server_is_emptied_while_it_runs(database: str, tmp_path: Path) -> None:
-    tracker = Tracker(database, "emptied", tmp_path, on_trouble=lambda _: None)
-    search = tracker.start_search(name="launch")
-    tracker.start_run("t0000", parent_key=search, name="t0000")
-    tracker.log_epoch("t0000", {"valid/macro_f1": 0.1}, 1)
-    assert tracker.flush(timeout_s=60) == 0
-    gone = [str(tracker.run_id(key)) for key in ("search", "t0000")]
-    _remove(database, runs=gone, experiment_id=tracker.experiment_id)
-
-    tracker.log_epoch("t0000", {"valid/macro_f1": 0.2}, 2)
-    tracker.flush(timeout_s=60)
-
-    assert tracker.flush(timeout_s=60) == 0
-    tracker.close()
-    runs = _runs(database, "emptied")
-    history = _client(database).get_metric_history(runs["t0000"].info.run_id, "valid/macro_f1")
-    assert set(runs) == {"search", "t0000"}
-    assert [point.step for point in history] == [1, 2]
-    assert not (tmp_path / "rejected.jsonl").exists()
-
-
-@pytest.mark.slow
-def test_nothing_is_doubled_when_a_database_of_an_earlier_day_is_put_back(database: str, tmp_path: Path) -> None:
-    first = Tracker(database, "put back", tmp_path)
-    _record(first, n_trials=2)
-    first.close(timeout_s=60)
-    _remove(database, runs=[str(first.run_id("t0001"))])
-
-    second = Tracker(database, "put back", tmp_path, on_trouble=lambda _: None)
-    second.start_search(name="second launch")
-
-    assert second.close(timeout_s=60) == 0
-    runs = _runs(database, "put back")
-    kept, sent_again = (
-        _client(database).get_metric_history(runs[key].info.run_id, "valid/macro_f1") for key in ("t0000", "t0001")
-    )
-    assert set(runs) == {"search", "t0000", "t0001", "search-2"}
-    assert runs["t0000"].info.run_id == first.run_id("t0000")
-    assert [point.step for point in kept] == [point.step for point in sent_again] == [1, 2, 3]
 
 
 @pytest.mark.slow

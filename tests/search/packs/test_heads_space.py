@@ -62,3 +62,35 @@ def test_heads_with_a_network_that_packs_cannot_train_run_one_by_one() -> None:
 
     assert is_head_only(space)
     assert not is_packed(space)
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "optimiser.sam_rho: {uniform: [0.0, 0.1], default: 0.0}",
+        "train.epochs: {integer: [0, 10], default: 0}",
+        "kind: {choice: {plain: {loss.gamma: 2.0}, far: {loss.gamma: 3.0}}, default: plain}\n"
+        "  train.head_batch_norm: {choice: [eval, train], default: eval, when: {kind: far}}",
+    ],
+    ids=["end of a range", "epochs from a range", "option that the default hides"],
+)
+def test_heads_that_packs_could_not_always_train_run_one_by_one(parameter: str) -> None:
+    fixed = "" if "epochs" in parameter else "train.epochs: 0, "
+    space = parse_space(
+        f"name: mine\nfixed: {{{fixed}train.head_epochs: 3}}\nparameters:\n"
+        f"  loss.label_smoothing: {{uniform: [0.0, 0.6], default: 0.1}}\n  {parameter}\n"
+    )
+
+    assert not is_packed(space)
+
+
+def test_space_that_may_train_a_backbone_is_not_head_only() -> None:
+    space = parse_space(
+        "name: mine\nfixed: {train.head_epochs: 3}\nparameters:\n"
+        "  train.epochs: {integer: [0, 10], default: 0}\n"
+        "  optimiser.lr: {log_uniform: [1.0e-4, 1.0e-2], default: 1.0e-3}\n"
+    )
+
+    check_heads_space(space)
+
+    assert not is_head_only(space)
