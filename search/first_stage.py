@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
-from typing import Any
 
 import ray
 from ray.exceptions import RayError
@@ -39,7 +38,7 @@ from spaces.errors import ConfigError, SearchError
 from spaces.space import SearchSpace
 from trainables.data.table import FaceTable
 from trainables.heads import why_not_packable
-from trainables.heads.pack_run import PackedTrial, PackOrder, PackRun
+from trainables.heads.pack_run import PackedTrial, PackOrder, score_pack
 from trainables.outputs import write_text
 
 UNHURRIED_S = 300.0
@@ -149,7 +148,7 @@ def _ask_heads(
 ) -> dict[str, float]:
     """Macro-F1 of a head with each trial's settings, by trial; those that were there in time."""
     order = _order(twins, table, resources, deadline_s=time.time() + limit_s - ANSWER_S)
-    task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_score_heads).remote(order.to_dict())
+    task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(score_pack).remote(order.to_dict())
     try:
         scores: dict[str, float] = ray.get(task, timeout=limit_s)
     except RayError:  # too late, or lost
@@ -170,18 +169,6 @@ def _order(twins: Sequence[PackedTrial], table: FaceTable, resources: Resources,
         keep_weights=0,
         deadline_s=deadline_s,
     )
-
-
-def _score_heads(order: dict[str, Any]) -> dict[str, float]:
-    """Runs in a worker: a pack to its end, or to its deadline."""
-    run = PackRun(PackOrder.from_dict(order))
-    scores: dict[str, float] = {}
-    end = ""
-    while not end:
-        told = run.step()
-        end = told["end"]
-        scores |= {name: report["best/macro_f1"] for name, report in told["reports"].items() if not report.get("error")}
-    return scores
 
 
 def _track(folder: SearchFolder, found: Mapping[str, Fidelity]) -> None:

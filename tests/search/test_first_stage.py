@@ -11,7 +11,7 @@ import pytest
 from search import first_stage
 from search.cluster import Resources
 from search.first import HandedOver, heads_space, read_handed, write_handed
-from search.first_stage import _order, _score_heads, _twins, is_unmeasured, measure_first, run_first
+from search.first_stage import _order, _twins, is_unmeasured, measure_first, run_first
 from search.folder import SPACE_FILE, SearchFolder, SearchManifest, TrialRecord
 from search.follow import SearchOutcome
 from search.launch import run_search
@@ -24,6 +24,7 @@ from search.tracking_server import default_tracking_uri
 from spaces.config import TrialConfig
 from spaces.errors import SearchError
 from spaces.loading import parse_space
+from trainables.heads.pack_run import score_pack
 from trainables.outputs import write_text
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def test_heads_that_were_scored_before_time_was_up_are_told(
     endless = full_record(1, **small, train__head_epochs=1000, train__batch_size=2)
     twins = _twins([quick, endless], SearchFolder(tmp_path))
 
-    scores = _score_heads(_order(twins, face_table, RESOURCES, deadline_s=time.time() + 4.0).to_dict())
+    scores = score_pack(_order(twins, face_table, RESOURCES, deadline_s=time.time() + 4.0).to_dict())
 
     assert scores.keys() == {"t0000"}
 

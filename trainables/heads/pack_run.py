@@ -232,6 +232,25 @@ class PackRun:
         return macro_f1 > self._order.weights_above and n_better < self._order.keep_weights
 
 
+def score_pack(order: Mapping[str, Any]) -> dict[str, float]:
+    """Run a pack to its end, or its deadline; in a worker of its own, which so loads nothing of the floor above.
+
+    Args:
+        order: of `PackOrder.to_dict`.
+
+    Returns:
+        Macro-F1 by trial id, without trials that failed.
+    """
+    run = PackRun(PackOrder.from_dict(order))
+    scores: dict[str, float] = {}
+    end = ""
+    while not end:
+        told = run.step()
+        end = told["end"]
+        scores |= {name: report["best/macro_f1"] for name, report in told["reports"].items() if not report.get("error")}
+    return scores
+
+
 def _packable_config(order: PackedTrial) -> TrialConfig:
     config = TrialConfig.from_flat(order.settings)
     name = why_not_packable(config)
