@@ -49,6 +49,8 @@ def set_training_mode(network: ExpressionNetwork, config: TrainConfig) -> None:
 
 def _standing(network: ExpressionNetwork) -> Iterator[nn.Module]:
     """Modules of the encoder that hold weights and whose weights all stand still."""
+    if all(weight.requires_grad for weight in network.encoder.parameters()):  # a look at every module takes long
+        return
     for module in network.encoder.modules():
         weights = list(module.parameters())
         if weights and not any(weight.requires_grad for weight in weights):
