@@ -126,7 +126,7 @@ def heads_space(space: SearchSpace) -> SearchSpace:
         heads = replace(heads, fixed=acting, description=f"heads alone, before a search of {space.name}")
     except SpaceError as error:
         raise SpaceError(f"space can't be searched by heads first, {error}") from error
-    if not any(each.varies for each in heads.parameters):
+    if not heads.parameters:
         raise SpaceError(
             f"space must vary something that a head can tell about, got none: space {space.name}; leave --first out"
         )

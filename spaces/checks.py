@@ -64,7 +64,7 @@ def checked_parameters(parameters: Parameters, *, where: str = "") -> tuple[Para
             when=tuple(_checked_condition(condition, done, where=place) for condition in parameter.when),
         )
         done[checked.name] = checked
-        if not activating_values(list(done.values()), checked) and not waits_for_fix(checked, list(done.values())):
+        if not activating_values(list(done.values()), checked):
             conditions = " and ".join(condition.describe() for condition in checked.when)
             raise SpaceError(f"conditions must be able to hold together, got {conditions}: {place}")
     return tuple(done.values())
@@ -149,12 +149,6 @@ def activating_values(parameters: Parameters, parameter: Parameter) -> dict[str,
         if parameter.name in active_values(parameters, values):
             return {**values, parameter.name: parameter.default}
     return {}
-
-
-def waits_for_fix(parameter: Parameter, parameters: Parameters) -> bool:
-    """Whether a condition is on a choice of one option, which only fixing it to something else can change."""
-    by_name = {each.name: each for each in parameters}
-    return not all(by_name[name].varies for name in _ancestors(parameter, by_name))
 
 
 def _ancestors(parameter: Parameter, by_name: Mapping[str, Parameter]) -> dict[str, None]:

@@ -47,11 +47,6 @@ class Parameter:
             return tuple(dict.fromkeys(name for bundle in self.domain.bundles for name, _ in bundle.settings))
         return (self.name,)
 
-    @property
-    def varies(self) -> bool:
-        """Whether there is anything to choose; a choice of one option stands there for fixing to change."""
-        return not (isinstance(self.domain, Choice) and len(self.domain.values) == 1)
-
     def settings_at(self, value: Value) -> dict[str, Value]:
         """Dotted settings that a value stands for."""
         if isinstance(self.domain, Choice) and self.domain.bundles:

@@ -14,7 +14,6 @@ from spaces.checks import (
     checked_parameters,
     checked_settings,
     settings_of,
-    waits_for_fix,
 )
 from spaces.config import TrialConfig, Value
 from spaces.domains import Choice, Domain, Integer, LogUniform
@@ -156,7 +155,7 @@ class SearchSpace:
             values[name] = self.parameter(name).canonical(value, where=where)
         active = active_values(self.parameters, values)
         for name in values:
-            if name not in active and not waits_for_fix(self.parameter(name), self.parameters):
+            if name not in active:
                 needs = " and ".join(condition.describe() for condition in self.parameter(name).when)
                 raise SpaceError(f"{name} must be active to have a value, got {values[name]!r}: {where}; needs {needs}")
         TrialConfig.from_flat(settings_of(self.parameters, self.fixed, values), where=where)

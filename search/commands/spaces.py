@@ -124,7 +124,7 @@ def _config_table(space: "SearchSpace") -> Any:
     from spaces.config import FIELDS
     from spaces.domains import label_of
 
-    varying = {name for each in space.parameters if each.varies for name in each.setting_names}
+    varying = {name for each in space.parameters for name in each.setting_names}
     table = Table(title="Config of trial 0", title_justify="left", box=None, pad_edge=False, header_style="dim")
     table.add_column("setting", no_wrap=True)
     for column in ("value", "", "meaning"):

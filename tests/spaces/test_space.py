@@ -161,37 +161,3 @@ def test_space_accepts_them_where_a_condition_keeps_them_apart() -> None:
     space = SearchSpace("s", parameters=(partner, epochs))
 
     assert space.to_config({"partner": "head"}).train.head_epochs == 1
-
-
-WAITING = """
-name: waiting
-description: stages stand still where weights are given
-parameters:
-  model.weights: {choice: [none], default: none}
-  train.frozen_stages: {choice: [0, 3], default: 0, when: {model.weights: {not: none}}}
-  optimiser.lr: {log_uniform: [1.0e-4, 1.0e-2], default: 1.0e-3}
-points: [{train.frozen_stages: 3, optimiser.lr: 2.0e-3}]
-"""
-
-
-def test_what_depends_on_a_choice_of_one_option_waits_until_that_is_fixed_to_another() -> None:
-    space = parse_space(WAITING)
-
-    fixed = space.fix({"model.weights": "hub"})
-
-    assert [space.complete(point) for point in space.points] == [{"model.weights": "none", "optimiser.lr": 2.0e-3}]
-    assert fixed.initial_points()[1] == {"train.frozen_stages": 3, "optimiser.lr": 2.0e-3}
-    assert [parameter.name for parameter in fixed.parameters] == ["train.frozen_stages", "optimiser.lr"]
-
-
-def test_what_depends_on_a_choice_of_one_option_is_gone_where_that_is_fixed_to_itself() -> None:
-    fixed = parse_space(WAITING).fix({"model.weights": "none"})
-
-    assert [parameter.name for parameter in fixed.parameters] == ["optimiser.lr"]
-    assert fixed.initial_points()[1] == {"optimiser.lr": 2.0e-3}
-
-
-def test_space_with_something_that_waits_survives_its_yaml() -> None:
-    space = parse_space(WAITING)
-
-    assert parse_space(space.to_yaml()) == space
