@@ -4,11 +4,12 @@
 
 Faces of 48 px, embedded by tf_efficientnet_lite0 to 1,280 numbers each, 20 epochs; one thread of one process.
 
-1. CPU seconds of a whole trial as a worker runs it (building the network, training, scoring, writing weights and
-   scores), with the embeddings on disk already, as every trial of a search but the first of a backbone finds them. The
-   peer is the loop without a cache: each batch through the frozen backbone, then a step of its head; at the end the
-   valid faces are scored once, as ours are. Two training batches and a tenth of the valid faces are run, and the times
-   scaled up. Neither augments a face; the peer has no dropout, so ours is shown without it and with the default's.
+1. CPU seconds of a whole trial (training, scoring, writing weights and scores), with the embeddings on disk already, as
+   every trial of a search but the first of a backbone finds them: a pack of one, which is how a search of heads runs a
+   single trial, in a worker that had one before. The peer is the loop without a cache: each batch through the frozen
+   backbone, then a step of its head; at the end the valid faces are scored once, as ours are. Two training batches and
+   a tenth of the valid faces are run, and the times scaled up. Neither augments a face; the peer has no dropout, so ours
+   is shown without it and with the default's.
 2. Trials a minute with a worker on each core, from the CPU seconds of one: a pack of linear heads as a search of heads
    runs it, of configs that the sampler proposes for the preset `heads` on all faces, against one at a time: the loop
    that one writes for one head on the same embeddings in memory, without scoring; and against the same worker running
@@ -73,8 +74,8 @@ def main() -> int:
         run_trial(config.to_flat(), table, places())  # fills the cache
         cpu_s = medians_in_turn(
             {
-                "cached": lambda: cpu_seconds(lambda: run_trial(config.to_flat(), table, places())),
-                "with dropout": lambda: cpu_seconds(lambda: run_trial(with_dropout.to_flat(), table, places())),
+                "cached": lambda: cpu_seconds(lambda: run_pack([config.to_flat()], table, places)),
+                "with dropout": lambda: cpu_seconds(lambda: run_pack([with_dropout.to_flat()], table, places)),
                 "through": build_plain_loop(config, table),
             },
             runs=2 * arguments.runs,

@@ -19,6 +19,10 @@ HEAD_EPOCHS_FROM = 1_000_000
 BLOCK_FACES = 1024
 """Gathered at once, where a batch is no larger: so few that they stay in the processor's cache for all heads."""
 
+FILLED_AT_ONCE = 256
+"""Of these, gathered, widened and dropped out: what that makes on the way is then small enough for a nearer cache. In
+one go it took two to three times as long."""
+
 DRAWS = 2**16
 """Dropout is decided by 16 random bits a number."""
 
@@ -123,13 +127,14 @@ class Blocks:
         dropout: np.random.BitGenerator,
     ) -> list[HeadBatch]:
         places = np.concatenate(batches)
-        taken = torch.from_numpy(self._faces.take(places, shown))
-        inputs = self._inputs[: len(places)]
-        embeddings = inputs[:, : self._faces.width]
-        embeddings.copy_(taken)  # float16 becomes float32 on the device
-        rate = self._config.model.drop_rate
-        if rate:
-            embeddings.mul_(_kept(taken.shape, rate, dropout).to(self._device)).mul_(1.0 / (1.0 - rate))
+        inputs, rate = self._inputs[: len(places)], self._config.model.drop_rate
+        for first in range(0, len(places), FILLED_AT_ONCE):
+            piece = slice(first, first + FILLED_AT_ONCE)
+            taken = torch.from_numpy(self._faces.take(places[piece], shown))
+            embeddings = inputs[piece, : self._faces.width]
+            embeddings.copy_(taken)  # float16 becomes float32 on the device
+            if rate:
+                embeddings.mul_(_kept(taken.shape, rate, dropout).to(self._device)).mul_(1.0 / (1.0 - rate))
         labels = self._labels[torch.from_numpy(places).to(self._device)]
         ends = np.cumsum([0, *map(len, batches)])
         parts = [slice(*bounds) for bounds in pairwise(ends.tolist())]
