@@ -8,8 +8,8 @@ Faces of 48 px, embedded by tf_efficientnet_lite0 to 1,280 numbers each, 20 epoc
    every trial of a search but the first of a backbone finds them: a pack of one, which is how a search of heads runs a
    single trial, in a worker that had one before. The peer is the loop without a cache: each batch through the frozen
    backbone, then a step of its head; at the end the valid faces are scored once, as ours are. Two training batches and
-   a tenth of the valid faces are run, and the times scaled up. Neither augments a face; the peer has no dropout, so ours
-   is shown without it and with the default's.
+   a tenth of the valid faces are run, and the times scaled up. Neither augments a face; the peer has no dropout, so
+   ours is shown without it and with the default's.
 2. Trials a minute with a worker on each core, from the CPU seconds of one: a pack of linear heads as a search of heads
    runs it, of configs that the sampler proposes for the preset `heads` on all faces, against one at a time: the loop
    that one writes for one head on the same embeddings in memory, without scoring; and against the same worker running
