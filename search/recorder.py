@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from search.ends import TrialEnd
 from search.folder import SearchFolder, TrialRecord
 from search.run_log import RunLog
-from search.state import end_trial_run, epoch_metrics
+from search.state import end_trial_run, epoch_metrics, start_trial_run
 from trainables.run import CHECKPOINT_FILE
 from trainables.trainer import HEAD_FILE, WEIGHTS_FILE
 
@@ -68,13 +68,7 @@ class Recorder:
         record.n_preempted += record.trial_id in self.records  # an earlier launch left it unfinished
         self.records[record.trial_id] = record
         self._folder.write_record(record)
-        self._tracker.start_run(
-            record.trial_id,
-            parent_key=self._parent_key,
-            name=record.trial_id,
-            params=record.config,
-            tags={"affectune.number": record.number},
-        )
+        start_trial_run(self._tracker, record, parent_key=self._parent_key)
         self._screen.trial_started(record)
 
     def epoch(self, trial_id: str, report: Mapping[str, Any]) -> None:

@@ -88,6 +88,17 @@ def settle_runs(tracker: Tracker, records: Sequence[TrialRecord]) -> None:
         end_trial_run(tracker, record)
 
 
+def start_trial_run(tracker: RunLog, record: TrialRecord, *, parent_key: str) -> None:
+    """Open a trial's run below that of its launch."""
+    tracker.start_run(
+        record.trial_id,
+        parent_key=parent_key,
+        name=record.trial_id,
+        params=record.config,
+        tags={"affectune.number": record.number},
+    )
+
+
 def end_trial_run(tracker: RunLog, record: TrialRecord) -> None:
     """Close a trial's run with the numbers that MLflow's table shows; one without an end was preempted."""
     if record.best_macro_f1 is not None:
