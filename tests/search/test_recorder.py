@@ -1,6 +1,7 @@
 """What is noted of a trial: on disk, in MLflow, on the screen; and whose weights stay."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -237,16 +238,23 @@ def test_record_is_written_once_with_its_end(
     assert ends == [None, None, "completed"]
 
 
+@contextmanager
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No record can be written."""
+
+    def fail(*_: Any) -> None:
+        raise OSError("no space")
+
+    with monkeypatch.context() as full:
+        full.setattr(SearchFolder, "write_record", fail)
+        yield
+
+
 def test_end_that_could_not_be_written_with_its_epoch_is_written_when_the_trial_is_over(
     recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder.trial_started(new_record(0))
-    with monkeypatch.context() as full, pytest.raises(OSError, match="no space"):
-
-        def fail(*_: Any) -> None:
-            raise OSError("no space")
-
-        full.setattr(SearchFolder, "write_record", fail)
+    with full_disk(monkeypatch), pytest.raises(OSError, match="no space"):
         recorder.epoch("t0000", {**report(1, 0.5), "end": "completed"})
 
     recorder.trial_ended("t0000", "completed")
@@ -264,12 +272,7 @@ def test_end_that_could_not_be_written_is_written_when_the_search_closes(
     recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder.trial_started(new_record(0))
-    with monkeypatch.context() as full, pytest.raises(OSError, match="no space"):
-
-        def fail(*_: Any) -> None:
-            raise OSError("no space")
-
-        full.setattr(SearchFolder, "write_record", fail)
+    with full_disk(monkeypatch), pytest.raises(OSError, match="no space"):
         recorder.trial_ended("t0000", "stopped")
 
     recorder.close_open_trials()
