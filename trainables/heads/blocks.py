@@ -11,6 +11,7 @@ import torch
 from spaces.config import TrialConfig
 from trainables.data.sampling import Items, epoch_order
 from trainables.embeddings.faces import EmbeddedFaces
+from trainables.heads.dropout import Dropout
 from trainables.heads.stacked import padded_width
 
 HEAD_EPOCHS_FROM = 1_000_000
@@ -22,9 +23,6 @@ BLOCK_FACES = 1024
 FILLED_AT_ONCE = 256
 """Of these, gathered, widened and dropped out: what that makes on the way is then small enough for a nearer cache. In
 one go it took two to three times as long."""
-
-DRAWS = 2**16
-"""Dropout is decided by 16 random bits a number."""
 
 
 class HeadBatch(NamedTuple):
@@ -108,11 +106,11 @@ class Blocks:
 
     def __iter__(self) -> Iterator[list[HeadBatch]]:
         """Blocks in order. A block's inputs are overwritten by the next one's."""
-        number, seed = 0, self._config.train.seed
+        number, seed, rate = 0, self._config.train.seed, self._config.model.drop_rate
         for epoch in range(1, self._config.train.head_epochs + 1):
             order = head_order(self._items, self._expression, self._config, rows=self._faces.rows, epoch=epoch)
             shown = self._faces.draw_views(seed=seed, epoch=epoch)
-            dropout = np.random.SFC64([seed, epoch, 0xD809])
+            dropout = Dropout(rate=rate, width=self._faces.width, seed=seed, epoch=epoch) if rate else None
             batches = np.array_split(order, self.n_batches)
             for first in range(0, len(batches), self._per_block):
                 block = self._fill(number, batches[first : first + self._per_block], shown, dropout)
@@ -124,25 +122,18 @@ class Blocks:
         number: int,
         batches: Sequence[npt.NDArray[np.int64]],
         shown: npt.NDArray[np.int64],
-        dropout: np.random.BitGenerator,
+        dropout: Dropout | None,
     ) -> list[HeadBatch]:
         places = np.concatenate(batches)
-        inputs, rate = self._inputs[: len(places)], self._config.model.drop_rate
+        inputs = self._inputs[: len(places)]
         for first in range(0, len(places), FILLED_AT_ONCE):
             piece = slice(first, first + FILLED_AT_ONCE)
             taken = torch.from_numpy(self._faces.take(places[piece], shown))
             embeddings = inputs[piece, : self._faces.width]
             embeddings.copy_(taken)  # float16 becomes float32 on the device
-            if rate:
-                embeddings.mul_(_kept(taken.shape, rate, dropout).to(self._device)).mul_(1.0 / (1.0 - rate))
+            if dropout is not None:
+                embeddings.mul_(dropout.draw(len(taken)).to(self._device))
         labels = self._labels[torch.from_numpy(places).to(self._device)]
         ends = np.cumsum([0, *map(len, batches)])
         parts = [slice(*bounds) for bounds in pairwise(ends.tolist())]
         return [HeadBatch(number + i, inputs[part], labels[part]) for i, part in enumerate(parts)]
-
-
-def _kept(shape: torch.Size, rate: float, generator: np.random.BitGenerator) -> torch.Tensor:
-    """Float32 of this shape: 0 where dropout strikes, else 1. torch's own draws take as long as the heads' products."""
-    n = shape.numel()
-    bits = generator.random_raw(-(-n // 4)).view(np.uint16)[:n]
-    return torch.from_numpy((bits >= round(rate * DRAWS)).astype(np.float32)).view(shape)
