@@ -18,8 +18,8 @@ setup: $(READY) ## make .venv with everything that constraints.txt pins (3 minut
 demo: $(READY) ## the whole story on generated faces: search, ensemble, export, predict
 	$(BIN)/affectune demo
 
-test: $(READY) ## all tests, the quick ones first (PYTEST_ARGS="-m 'not slow'" leaves some out)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(READY) ## all tests, the quick ones first (PYTEST_ARGS="-m 'not slow'" leaves some out, "-n 0" takes one process)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 check: $(READY) ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -26,9 +26,13 @@ COSTS = ("ray", "slow")
 """Markers from cheap to dear; a test without any of them is cheaper still."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests first, so that a mistake shows early."""
+    """Quick tests first, so that a mistake shows early; those of the one local Ray all in one of the processes."""
     items.sort(key=_cost)
+    for item in items:
+        if "ray_local" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("ray_local"))
 
 
 def _cost(item: pytest.Item) -> int:
