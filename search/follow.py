@@ -2,44 +2,31 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from ray import tune
 from rich.console import Console
 
-from search.callbacks import RecordingCallback
 from search.cluster import Resources, plan_resources
 from search.console import SearchConsole
+from search.driving import Work, build_scheduler, drive_packs, drive_trials, run_drive
 from search.folder import STUDY_FILE, SearchFolder, TrialRecord
 from search.gpu_sharing import GpuSharing
-from search.interrupts import gentle_signals
-from search.packs.callbacks import PackCallback
 from search.packs.console import PackConsole
 from search.packs.runs import PackRuns
-from search.packs.searcher import Pack, PackSearcher
 from search.packs.space import is_packed
 from search.plan import EnsemblePlan, SearchPlan
-from search.prelaunch import iter_extremes
 from search.recorder import Recorder, count_ends, usable
 from search.run_log import NoRuns
-from search.scheduler import StratifiedHalving, constant_macro_f1
-from search.searcher import SpaceSearcher
 from search.state import SearchState, settle_runs
 from search.stopping import Stopping, in_words, measure_stopping
-from search.strata import epoch_faces, named_ratios
-from search.study_journal import METRIC, StudyJournal
+from search.study_journal import StudyJournal
 from search.tracking import Tracker
 from spaces.errors import SearchError
 from spaces.space import SearchSpace
 from trainables.data.table import FaceTable
-from trainables.heads.pack_run import PackedTrial, PackOrder
-from trainables.run import TrialOrder
-from trainables.trial import PackTrial, Trial
+from trainables.trial import Trial
 
-MAX_LOST_WORKERS = 3
 CLOSING_S = 6.0
 """Kept from a time budget for ending trials and closing the books."""
 FIDELITY_S = 20.0
@@ -93,13 +80,7 @@ def follow(
     manifest = folder.read_manifest()
     space, started_s = state.sampler.space, manifest.launched_s
     is_in_packs = is_packed(space)
-    screen = (PackConsole if is_in_packs else SearchConsole)(
-        default=space.to_config(space.default()).to_flat(),
-        n_trials=plan.n_trials,
-        time_budget_s=plan.time_budget_s,
-        earlier=state.records,
-        console=Console(stderr=screen_to_stderr),
-    )
+    screen = _screen(state, plan, is_in_packs=is_in_packs, to_stderr=screen_to_stderr)
     tracker = Tracker(manifest.tracking_uri, folder.name, folder.tracking_dir, on_trouble=screen.message)
     settle_runs(tracker, state.records)
     parent = tracker.start_search(name=folder.name, params=_launch_params(space, table, plan, resources))
@@ -112,22 +93,17 @@ def follow(
         earlier=state.records,
     )
     journal = StudyJournal(folder.path / STUDY_FILE, state.sampler.events)
-    bounds = {
-        "n_trials": plan.n_trials,
-        "deadline_s": None if plan.time_budget_s is None else started_s + plan.time_budget_s - closing_s(plan),
-        "budget_s": plan.time_budget_s,
-        "max_concurrent": resources.max_concurrent,
-    }
+    bounds = _bounds(plan, started_s, max_concurrent=resources.max_concurrent)
     pack_runs = PackRuns(tracker, parent, folder)
-    work = _Work(folder, table, resources, recorder, ends_s=bounds["deadline_s"])
+    work = Work(folder, table, resources, recorder, ends_s=bounds["deadline_s"])
     interrupted = True
     try:
         if is_in_packs:
-            drive = _drive_packs(state, journal, work, runs=pack_runs, bounds=bounds, keep_weights=plan.keep_weights)
+            drive = drive_packs(state, journal, work, runs=pack_runs, bounds=bounds, keep_weights=plan.keep_weights)
         else:
-            scheduler = _scheduler(space, table, plan, state.records)
-            drive = _drive_trials(state, journal, work, worker=worker, scheduler=scheduler, bounds=bounds)
-        _fit(drive, folder, resources=resources, n_launches=manifest.n_launches)
+            scheduler = build_scheduler(space, table, plan, state.records)
+            drive = drive_trials(state, journal, work, worker=worker, scheduler=scheduler, bounds=bounds)
+        run_drive(drive, folder, resources=resources, n_launches=manifest.n_launches)
         interrupted = not drive.searcher.is_through
         if is_in_packs:
             pack_runs.publish_best(list(recorder.records.values()))
@@ -149,152 +125,31 @@ def follow(
     return SearchOutcome(folder=folder, records=records, interrupted=interrupted)
 
 
-def _scheduler(
-    space: SearchSpace, table: FaceTable, plan: SearchPlan, records: Sequence[TrialRecord]
-) -> StratifiedHalving | None:
-    """ASHA with earlier trials on its rungs; none where all epochs are granted anyway."""
-    if _most_epochs(space) <= plan.grace_epochs:
-        return None
-    counts = table.info.class_counts
-    scheduler = StratifiedHalving(
-        metric=METRIC,
-        epoch_faces=partial(epoch_faces, class_counts=counts["train"], ratios=named_ratios(space)),
-        grace_epochs=plan.grace_epochs,
-        reduction_factor=plan.reduction_factor,
-        min_rung_trials=plan.min_rung_trials,
-        protected=frozenset({"t0000"}),
-        floor=constant_macro_f1(counts["valid"]),
-        reprieve_share=plan.reprieve_share,
-        seed=plan.seed,
-    )
-    for record in records:
-        scheduler.remember(record)
-    return scheduler
-
-
-class _Work(NamedTuple):
-    """What trials work on, and with."""
-
-    folder: SearchFolder
-    table: FaceTable
-    resources: Resources
-    recorder: Recorder
-    ends_s: float | None
-
-
-class _Drive(NamedTuple):
-    """What Ray Tune drives: workers of a kind, and who orders, judges and notes what they do."""
-
-    trainable: type[tune.Trainable]
-    searcher: SpaceSearcher
-    callback: RecordingCallback
-    scheduler: StratifiedHalving | None = None
-
-
-def _drive_trials(
-    state: SearchState,
-    journal: StudyJournal,
-    work: _Work,
-    *,
-    worker: type[Trial],
-    scheduler: StratifiedHalving | None,
-    bounds: dict[str, Any],
-) -> _Drive:
-    """A worker takes one trial at a time."""
-    searcher = SpaceSearcher(state, journal, order=lambda record, ends_s: _order(record, work, ends_s), **bounds)
-    spared = scheduler.spared if scheduler else None
-    callback = RecordingCallback(work.recorder, searcher.records, halt=searcher.halt, spared=spared)
-    return _Drive(worker, searcher, callback, scheduler)
-
-
-def _drive_packs(
-    state: SearchState,
-    journal: StudyJournal,
-    work: _Work,
-    *,
-    runs: PackRuns,
-    bounds: dict[str, Any],
-    keep_weights: int,
-) -> _Drive:
-    """A worker takes a pack of heads at a time."""
-
-    def order(pack: Pack, ends_s: float | None) -> dict[str, Any]:
-        kept = usable(list(work.recorder.records.values()))[keep_weights - 1 : keep_weights] if keep_weights else []
-        return PackOrder(
-            pack_id=pack.pack_id,
-            trials=tuple(
-                PackedTrial(record.trial_id, record.config, str(work.folder.trial_dir(record.trial_id)))
-                for record in pack.records
-            ),
-            table=str(work.table.path.absolute()),
-            device=work.resources.device,
-            n_threads=work.resources.n_threads,
-            keep_weights=keep_weights,
-            weights_above=kept[0].best_macro_f1 or -1.0 if kept else -1.0,
-            keep_always=("t0000",),
-            deadline_s=ends_s,
-            gpu_share=work.resources.gpu_share,
-        ).to_dict()
-
-    runs.keep_lost_trials(state.records)
-    searcher = PackSearcher(state, journal, order=order, last_pack=runs.last_pack, **bounds)
-    callback = PackCallback(work.recorder, searcher.packs, runs=runs, halt=searcher.halt)
-    return _Drive(PackTrial, searcher, callback)
-
-
-def _fit(drive: _Drive, folder: SearchFolder, *, resources: Resources, n_launches: int) -> None:
-    folder.remove_tune_dirs()
-    trainable: Any = tune.with_resources(drive.trainable, resources.request())
-    tuner = tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=drive.searcher,
-            scheduler=drive.scheduler,
-            num_samples=-1,  # the searcher says when there are enough
-            max_concurrent_trials=resources.max_concurrent,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name=f"tune-{n_launches}",  # the workers of a killed driver may still write into theirs
-            storage_path=str(folder.path),
-            callbacks=[drive.callback],
-            checkpoint_config=tune.CheckpointConfig(
-                checkpoint_frequency=0, checkpoint_at_end=False
-            ),  # a trial keeps its own
-            failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
-            verbose=0,
-        ),
-    )
-    with gentle_signals():
-        tuner.fit()
-    folder.remove_tune_dirs()
-    if drive.callback.trouble:
-        raise drive.callback.trouble
-
-
-def _order(record: TrialRecord, work: _Work, deadline_s: float | None) -> dict[str, Any]:
-    resources = work.resources.of(record.config)
-    return TrialOrder(
-        trial_id=record.trial_id,
-        settings=record.config,
-        table=str(work.table.path.absolute()),
-        folder=str(work.folder.trial_dir(record.trial_id)),
-        device=resources.device,
-        n_threads=resources.n_threads,
-        n_workers=resources.n_workers,
-        deadline_s=deadline_s,
-        search_ends_s=work.ends_s,
-        gpu_share=resources.gpu_share,
-    ).to_dict()
-
-
 def closing_s(plan: SearchPlan) -> float:
     """Seconds kept from a time budget, in which no trial may run."""
     return CLOSING_S + (FIDELITY_S if plan.first else 0.0)
 
 
-def _most_epochs(space: SearchSpace) -> int:
-    return max(config.train.epochs for config in iter_extremes(space))
+def _screen(state: SearchState, plan: SearchPlan, *, is_in_packs: bool, to_stderr: bool) -> SearchConsole:
+    space = state.sampler.space
+    return (PackConsole if is_in_packs else SearchConsole)(
+        default=space.to_config(space.default()).to_flat(),
+        n_trials=plan.n_trials,
+        time_budget_s=plan.time_budget_s,
+        earlier=state.records,
+        console=Console(stderr=to_stderr),
+    )
+
+
+def _bounds(plan: SearchPlan, started_s: float, *, max_concurrent: int) -> dict[str, Any]:
+    """Where a searcher ends."""
+    ends_s = None if plan.time_budget_s is None else started_s + plan.time_budget_s - closing_s(plan)
+    return {
+        "n_trials": plan.n_trials,
+        "deadline_s": ends_s,
+        "budget_s": plan.time_budget_s,
+        "max_concurrent": max_concurrent,
+    }
 
 
 def _launch_params(space: SearchSpace, table: FaceTable, plan: SearchPlan, resources: Resources) -> dict[str, Any]:

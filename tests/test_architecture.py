@@ -21,7 +21,7 @@ ALLOWED = {
     "ray": [
         "trainables/trial.py",
         "search/first_stage.py",
-        "search/follow.py",
+        "search/driving.py",
         "search/packs/callbacks.py",
         "search/packs/searcher.py",
         "search/searcher.py",
