@@ -61,7 +61,8 @@ def full_card(card: str, *, classes: Sequence[str], networks: Sequence[Mapping[s
     rows = [
         f"| {entry['file']} | {_built(entry)} | {entry['weight']:.3f} | {entry['table_px']} px, "
         f"{'grey' if entry['channels'] == 1 else 'RGB'}, seen at {entry['image_px']} px"
-        f"{', with their mirror images' if entry['mirror'] else ''} |"
+        f"{', with their mirror images' if entry['mirror'] else ''}"
+        f"{', moved by ' + str(entry['shift_px']) + ' px each way too' if entry['shift_px'] else ''} |"
         for entry in networks
     ]
     return "\n".join(

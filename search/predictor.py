@@ -50,7 +50,7 @@ class Network:
         mean, std = (torch.tensor(entry[name], device=self.device) for name in ("mean", "std"))
         self.factors = (1.0 / (255.0 * std)).repeat(self.image_px)  # of one row of pixels, [px * 3]
         self.offsets = (-mean / std).repeat(self.image_px)
-        self.mirror: bool = entry["mirror"]
+        self.looks: dict[str, Any] = {"mirror": entry["mirror"], "shift_px": entry["shift_px"]}
         self.code = code
         rule = entry["hand_rule"]
         self.hand_rule = code.answers.HandRuleByName(**rule) if rule else None
@@ -71,7 +71,7 @@ class Network:
         # As in training to the last bit: some networks make much of the smallest difference.
         rows = batch.expand(-1, -1, -1, 3).reshape(len(batch), self.image_px, -1)
         inputs = torch.addcmul(self.offsets, rows, self.factors).view(len(batch), self.image_px, self.image_px, 3)
-        outputs = self.code.answers.answer(self.module, inputs.permute(0, 3, 1, 2), mirror=self.mirror)
+        outputs = self.code.answers.answer(self.module, inputs.permute(0, 3, 1, 2), **self.looks)
         logits = self.code.answers.decide(outputs, self.hand_rule, self.own_classes)
         return np.asarray(logits[:, self.columns].double().cpu().numpy(), dtype=np.float64)
 

@@ -36,6 +36,13 @@ class ModelConfig(Section):
         default=None, ge=16, le=1024, description="side the network sees, pixels; table's own if empty"
     )
     mirror: bool = Field(default=True, description="answer with the mean of a face's logits and its mirror image's")
+    shift: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.25,
+        description="the mean is also over the face moved up, down, left and right by this share of its side; 0 leaves "
+        "it where it is. From a completed trial's last scoring on, so that epochs stay quick; not of heads alone",
+    )
     head_width: int = Field(
         default=0, ge=0, le=4096, description="hidden units of the head on the embedding; 0 is a linear head"
     )

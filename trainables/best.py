@@ -14,7 +14,10 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Best:
-    """The best epoch so far: its macro-F1, its number, what it scored, its weights and its hand rule."""
+    """The best epoch so far: its macro-F1, its number, what it scored, its weights, its hand rule and its looks.
+
+    `shift_px` says how far the faces were moved about for the scores; 0 for not at all.
+    """
 
     macro_f1: float
     epoch: int
@@ -22,6 +25,7 @@ class Best:
     extras: dict[str, FloatArray]
     state: dict[str, torch.Tensor]
     rule: HandRuleByName | None
+    shift_px: int = 0
 
     def to_tensors(self) -> dict[str, Any]:
         """Tensors and plain values."""

@@ -32,6 +32,7 @@ class NetworkSpec:
         mean: per channel, of images in 0..1.
         std: per channel, of images in 0..1.
         mirror: the answer is the mean of the logits of a face and of its mirror image.
+        shift_px: and of the face moved by so many pixels in four directions; 0 for not.
         design: what stands around the backbone.
         hand_rule: how the hand module's word counts; None where it does not.
     """
@@ -44,6 +45,7 @@ class NetworkSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     mirror: bool = False
+    shift_px: int = 0
     design: Design = field(default_factory=Design)
     hand_rule: HandRuleByName | None = None
 

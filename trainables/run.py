@@ -13,6 +13,7 @@ import torch
 
 from spaces.config import TrialConfig
 from spaces.errors import AffectuneError
+from trainables.best import Best
 from trainables.budget import OutOfTime
 from trainables.data.table import shared_table
 from trainables.device import check_device
@@ -74,7 +75,7 @@ class TrialRun:
         self._folder = Path(order.folder)
         self._trainer: Trainer | None = None
         self._error: EpochReport | None = None
-        self._saved_epoch = -1
+        self._saved: Best | None = None
         self._saved_s = time.monotonic()
         prepare_worker(order.n_threads)
         try:
@@ -141,9 +142,9 @@ class TrialRun:
     def _save(self, report: EpochReport) -> None:
         assert self._trainer is not None
         best = self._trainer.best
-        if best is not None and best.epoch != self._saved_epoch:
+        if best is not None and best is not self._saved:
             self._trainer.save_outputs(self._folder)
-            self._saved_epoch = best.epoch
+            self._saved = best
         if not report["end"] and time.monotonic() - self._saved_s > self._order.checkpoint_s:
             with new_file(self._folder / CHECKPOINT_FILE) as staging, staging.open("wb") as file:
                 torch.save(self._trainer.state_dict(), file)  # to a path, it would not say that the disk is full

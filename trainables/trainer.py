@@ -34,6 +34,7 @@ from trainables.head_only import train_heads, train_heads_drifting
 from trainables.heads.blocks import HEAD_EPOCHS_FROM, head_order
 from trainables.heads.engine import HeadTask, train_together
 from trainables.heads.settings import why_stage_not_packable
+from trainables.models.architectures.answers import MOVES
 from trainables.models.build import build_trial_network
 from trainables.models.freezing import set_training_mode
 from trainables.models.inputs import predict_outputs
@@ -123,7 +124,7 @@ class Trainer:
         self._budget = StepBudget(
             planned_steps=n_batches * config.train.epochs,
             deadline_s=deadline_s,
-            reserve_steps=0.5 * len(self._valid) / self._faces_per_step,
+            reserve_steps=0.5 * self._n_scorings * len(self._valid) / self._faces_per_step,
         )
         self._scorer = ValidScorer(self._valid, self.classes, config, self._loss.expression)
         if config.blend.partner not in ("none", "head"):
@@ -156,6 +157,8 @@ class Trainer:
                 report |= self._run_head_epochs()
             if self.config.train.epochs:
                 report |= self._run_full_epoch()
+            if self.is_done and self.config.train.epochs and self.config.model.shift:
+                report |= self._look_again()
         best_f1, best_epoch = (self.best.macro_f1, self.best.epoch) if self.best else (0.0, 0)
         return {
             "valid/macro_f1": best_f1,  # where this epoch has none of its own
@@ -177,7 +180,7 @@ class Trainer:
         """Write the best epoch's scores and weights, and the head-only network where it is the partner."""
         if self.best is None:
             return
-        spec: NetworkSpec = replace(self.spec, hand_rule=self.best.rule)
+        spec: NetworkSpec = replace(self.spec, hand_rule=self.best.rule, shift_px=self.best.shift_px)
         save_network(folder / WEIGHTS_FILE, self.best.state, spec)
         if self._head_state is not None and self.config.blend.partner == "head":
             save_network(folder / HEAD_FILE, self._head_state, self.spec)
@@ -302,8 +305,35 @@ class Trainer:
         started_s = time.perf_counter()
         outputs = predict_outputs(self._stepper.average.network, self._valid.images, self.spec)
         report = self._score(outputs, epoch=self.epoch)
-        self._budget.reserve_s = 1.0 + 1.5 * (time.perf_counter() - started_s)
+        self._budget.reserve_s = 1.0 + (self._n_scorings + 0.5) * (time.perf_counter() - started_s)
         return {**losses, **report}
+
+    @property
+    def _n_scorings(self) -> int:
+        """What the end of an epoch may take, the trial's last look at the valid split included, in plain scorings."""
+        return 1 + len(MOVES) if self.config.model.shift else 1
+
+    def _look_again(self) -> EpochReport:
+        """Let the best epoch's network answer with the mean over moved faces as well, and take that for its scores."""
+        if self._diverged or self.best is None:
+            return {}
+        network = self._stepper.average.network
+        network.load_state_dict(self.best.state)
+        shift_px = max(1, round(self.config.model.shift * self.spec.image_px))
+        outputs = predict_outputs(network, self._valid.images, replace(self.spec, shift_px=shift_px))
+        scored = self._scorer.score(outputs)
+        if scored is None:
+            return {}
+        unmoved = self.best
+        self.best = replace(
+            unmoved,
+            macro_f1=scored.macro_f1,
+            logits=scored.logits,
+            extras=scored.extras,
+            rule=scored.rule,
+            shift_px=shift_px,
+        )
+        return {"best/unmoved_macro_f1": unmoved.macro_f1}
 
     def _iter_batches(self, epoch: int) -> Iterator[Batch]:
         return self._loader.epoch(epoch)

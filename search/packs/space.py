@@ -9,6 +9,7 @@ from trainables.heads import why_not_packable
 BACKBONE_SETTINGS = frozenset(
     {
         "model.drop_path_rate",
+        "model.shift",
         "optimiser.decay_on",
         "optimiser.head_lr_ratio",
         "optimiser.lr",

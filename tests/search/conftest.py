@@ -33,7 +33,7 @@ def save_small_network(path: Path, spec: "NetworkSpec", *, seed: int) -> Path:
 def network_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Networks that see grey at 40 px, grey at 40 px enlarged and with a class too many, and colour at 56 px.
 
-    The second looks at mirror images too.
+    The second looks at mirror images too, and at faces moved by two pixels.
     """
     from trainables.checkpoint import NetworkSpec
 
@@ -41,7 +41,17 @@ def network_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     mean, std = (0.5, 0.45, 0.4), (0.2, 0.25, 0.3)
     specs = [
         NetworkSpec("test_efficientnet", CLASSES, 40, 40, 1, mean, std),
-        NetworkSpec("test_efficientnet", ("fear", "neutral", "anger", "happiness"), 48, 40, 1, mean, std, mirror=True),
+        NetworkSpec(
+            "test_efficientnet",
+            ("fear", "neutral", "anger", "happiness"),
+            48,
+            40,
+            1,
+            mean,
+            std,
+            mirror=True,
+            shift_px=2,
+        ),
         NetworkSpec("test_resnet", CLASSES, 40, 56, 3, mean, std),
     ]
     return [save_small_network(folder / f"{i}.safetensors", spec, seed=i) for i, spec in enumerate(specs)]

@@ -29,11 +29,16 @@ def test_choice_section_leaves_unknown_scores_open() -> None:
 
 def test_card_says_how_a_network_is_fed() -> None:
     network = {"file": "00.safetensors", "backbone": "resnet18", "weight": 0.5, "table_px": 48, "channels": 1}
-    networks = [{**network, "image_px": 48, "mirror": True}, {**network, "image_px": 64, "mirror": False}]
+    looks: list[dict[str, Any]] = [
+        {"image_px": 48, "mirror": True, "shift_px": 3},
+        {"image_px": 64, "mirror": False, "shift_px": 0},
+    ]
+    networks = [{**network, **look} for look in looks]
 
     card = full_card("Chosen.", classes=("anger", "joy"), networks=networks)
 
-    assert "| 00.safetensors | resnet18 | 0.500 | 48 px, grey, seen at 48 px, with their mirror images |" in card
+    assert "| 00.safetensors | resnet18 | 0.500 | 48 px, grey, seen at 48 px, with their mirror images, " in card
+    assert "mirror images, moved by 3 px each way too |" in card
     assert "| 48 px, grey, seen at 64 px |" in card
 
 
@@ -61,7 +66,7 @@ def test_card_says_what_stands_around_a_backbone(
     design: dict[str, Any], rule: dict[str, Any] | None, words: str
 ) -> None:
     network = {"file": "00.safetensors", "backbone": "resnet50", "weight": 1.0, "table_px": 48, "channels": 1}
-    entry = {**network, "image_px": 48, "mirror": False, "design": design, "hand_rule": rule}
+    entry = {**network, "image_px": 48, "mirror": False, "shift_px": 0, "design": design, "hand_rule": rule}
 
     card = full_card("Chosen.", classes=("anger", "fear"), networks=[entry])
 

@@ -74,8 +74,8 @@ def sentence_of(text: str) -> str:
             "train.epochs: input should be greater than or equal to 0, got -1: option 'x' of parameter 'b' in s.yaml",
         ),
         (
-            "  model.size: {choice: {x: {train.epochs: 1}}, default: x}",
-            "setting 'model.size' is unknown: s.yaml; did you mean 'model.start'",
+            "  model.stat: {choice: {x: {train.epochs: 1}}, default: x}",
+            "setting 'model.stat' is unknown: s.yaml; did you mean 'model.start'",
         ),
         (
             "  train.epochs: {choice: {x: {train.epochs: 1}}, default: x}",

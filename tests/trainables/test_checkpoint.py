@@ -15,6 +15,7 @@ from trainables.models.architectures.answers import HandRuleByName
 from trainables.models.architectures.design import Design
 from trainables.models.backbones import build_network
 
+LATER = ("mirror", "shift_px", "design", "hand_rule")
 SPEC = NetworkSpec("test_efficientnet", ("anger", "joy"), 32, 40, 1, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 
 
@@ -52,8 +53,7 @@ def test_network_comes_back_with_all_its_parts_and_its_rule(tmp_path: Path) -> N
 
 
 def test_network_that_was_saved_without_later_fields_comes_back_with_their_defaults(tmp_path: Path) -> None:
-    later = ("mirror", "design", "hand_rule")
-    old = {name: value for name, value in asdict(SPEC).items() if name not in later}
+    old = {name: value for name, value in asdict(SPEC).items() if name not in LATER}
     save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={"affectune": json.dumps(old)})
 
     assert load_spec(tmp_path / "w.safetensors") == replace(SPEC, mirror=False)
@@ -63,7 +63,7 @@ def test_network_that_was_saved_without_later_fields_comes_back_with_their_defau
 def test_network_that_was_saved_before_there_were_encoders_answers_as_it_did(backbone: str, tmp_path: Path) -> None:
     old = timm.create_model(backbone, num_classes=2).eval()
     spec = replace(SPEC, backbone=backbone)
-    fields = {name: value for name, value in asdict(spec).items() if name not in ("mirror", "design", "hand_rule")}
+    fields = {name: value for name, value in asdict(spec).items() if name not in LATER}
     state = {name: tensor.clone() for name, tensor in old.state_dict().items()}
     save_file(state, tmp_path / "w.safetensors", metadata={"affectune": json.dumps(fields)})
 

@@ -103,3 +103,15 @@ def test_logits_are_the_mean_of_a_face_and_its_mirror_image_where_the_network_wa
 
     one, other = (predict_logits(network, images, spec) for images in (faces, faces[:, :, ::-1]))
     np.testing.assert_allclose(both, (one + other) / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_logits_are_the_mean_over_moved_faces_too_where_the_network_wants_it(network: ExpressionNetwork) -> None:
+    faces = draw_faces(5, 1, px=32)
+    spec = replace(SPEC, image_px=32, table_px=32)
+
+    moved = predict_logits(network, faces, replace(spec, mirror=True, shift_px=2))
+
+    padded = np.pad(faces, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
+    places = [padded[:, top : top + 32, left : left + 32] for top, left in [(2, 2), (4, 2), (0, 2), (2, 4), (2, 0)]]
+    looks = [predict_logits(network, look, spec) for place in places for look in (place, place[:, :, ::-1])]
+    np.testing.assert_allclose(moved, np.mean(looks, axis=0), rtol=1e-4, atol=1e-4)

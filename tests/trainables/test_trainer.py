@@ -70,6 +70,41 @@ def test_saved_files_are_the_best_epochs(trained: Trainer, toy_table: FaceTable,
     assert macro_f1(stored.labels, stored.logits.argmax(axis=1), 3) == trained.best.macro_f1
 
 
+def test_completed_trial_answers_with_the_mean_over_moved_faces(
+    toy_table: FaceTable, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    trainer = Trainer(make_config({**BLENDED, "model.shift": 0.07}), toy_table)
+    reports = run(trainer)
+
+    trainer.save_outputs(tmp_path)
+
+    split = toy_table.split("valid")
+    (tuned, spec), (head, head_spec) = (load_network(tmp_path / file) for file in (WEIGHTS_FILE, HEAD_FILE))
+    assert (spec.shift_px, head_spec.shift_px) == (2, 0)
+    tuned_probs = softmax(predict_logits(tuned, split.images, spec))
+    stored = load_scores(tmp_path / SCORES_FILE)
+    expected = 0.3 * softmax(predict_logits(head, split.images, head_spec)) + 0.7 * tuned_probs
+    np.testing.assert_allclose(stored.probs, expected, atol=1e-5)
+    assert reports[-1]["best/macro_f1"] == macro_f1(stored.labels, stored.logits.argmax(axis=1), 3)
+    unmoved = [report["valid/macro_f1"] for report in reports] + [reports[0]["head/macro_f1"]]
+    assert reports[-1]["best/unmoved_macro_f1"] == max(unmoved)
+
+
+def test_trial_that_is_cut_short_answers_for_faces_as_they_are(
+    toy_table: FaceTable, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    trainer = Trainer(make_config({"train.epochs": 3, "model.shift": 0.07}), toy_table)
+    report = trainer.run_epoch()
+
+    trainer.save_outputs(tmp_path)
+
+    network, spec = load_network(tmp_path / WEIGHTS_FILE)
+    assert (spec.shift_px, report["best/macro_f1"]) == (0, report["valid/macro_f1"])
+    stored = load_scores(tmp_path / SCORES_FILE)
+    logits = predict_logits(network, toy_table.split("valid").images, spec)
+    np.testing.assert_allclose(stored.probs, softmax(logits), atol=1e-5)
+
+
 def test_blend_may_keep_the_head_only_epoch_as_the_best(toy_table: FaceTable, make_config: MakeConfig) -> None:
     trainer = Trainer(make_config({**BLENDED, "blend.weight": 1.0}), toy_table)
 

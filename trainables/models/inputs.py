@@ -79,7 +79,8 @@ def predict_outputs(
 
     def answer_some(faces: slice) -> dict[str, torch.Tensor]:
         inputs = to_inputs(torch.from_numpy(images[faces].copy()).to(device), spec)
-        return {name: numbers.cpu() for name, numbers in answer(network, inputs, mirror=spec.mirror).items()}
+        answers = answer(network, inputs, mirror=spec.mirror, shift_px=spec.shift_px)
+        return {name: numbers.cpu() for name, numbers in answers.items()}
 
     network.eval()
     batches = in_pieces(answer_some, len(images), size=batch_size)
