@@ -15,7 +15,7 @@ from spaces.errors import ConfigError, DataError, DeviceError
 from trainables.checkpoint import load_network
 from trainables.data.table import FaceTable
 from trainables.metrics import macro_f1
-from trainables.models.inputs import predict_logits
+from trainables.models.inputs import predict_logits, predict_outputs
 from trainables.scores import load_scores, softmax
 from trainables.trainer import HEAD_FILE, SCORES_FILE, WEIGHTS_FILE, Trainer
 
@@ -225,6 +225,23 @@ def test_trainer_ends_in_time_when_the_deadline_is_near(toy_table: FaceTable, ma
     assert time.time() < deadline_s + 0.5
     assert reports[-1]["end"] == "completed"
     assert reports[-1]["epoch"] < 1000
+
+
+def test_trainer_keeps_time_for_its_last_look_at_moved_faces(
+    toy_table: FaceTable, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def predict_slowly(network: Any, images: Any, spec: Any) -> Any:
+        time.sleep(0.15 * (5 if spec.shift_px else 1))
+        return predict_outputs(network, images, spec)
+
+    monkeypatch.setattr("trainables.trainer.predict_outputs", predict_slowly)
+    deadline_s = time.time() + 3.0
+    trainer = Trainer(make_config({"train.epochs": 1000, "model.shift": 0.07}), toy_table, deadline_s=deadline_s)
+
+    reports = run(trainer)
+
+    assert time.time() < deadline_s + 0.3
+    assert "best/unmoved_macro_f1" in reports[-1]
 
 
 @pytest.mark.parametrize(
