@@ -118,7 +118,8 @@ def _hand_note(networks: Sequence[Mapping[str, Any]]) -> list[str]:
 def _built(entry: Mapping[str, Any]) -> str:
     """A network's backbones in words, and the hand rule that may change its answer."""
     design, rule = entry.get("design", {}), entry.get("hand_rule")
-    words = str(entry["backbone"]) + ENCODER_WORDS[design.get("encoder", "pooled")].format(**design)
+    cut = f" up to stride {design['stride']}" if design.get("stride") else ""
+    words = str(entry["backbone"]) + cut + ENCODER_WORDS[design.get("encoder", "pooled")].format(**design)
     if not rule:
         return words
     seen = f"a hand, seen by {design['hand_backbone']} with {rule['threshold']:.3g} or more, makes it {rule['target']}"

@@ -35,6 +35,13 @@ class ModelConfig(Section):
     image_px: int | None = Field(
         default=None, ge=16, le=1024, description="side the network sees, pixels; table's own if empty"
     )
+    min_map: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="the backbone's last stages are left out where their maps have fewer cells a side than this, those "
+        "of a stride above 16 at most; 0 keeps all. 48 pixels and a stride of 32 leave 2 x 2",
+    )
     mirror: bool = Field(default=True, description="answer with the mean of a face's logits and its mirror image's")
     shift: float = Field(
         default=0.0,

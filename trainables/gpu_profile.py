@@ -70,11 +70,12 @@ class Demand:
 def demand_of(config: TrialConfig, info: DatasetInfo) -> Demand:
     """What a config on a table of these faces demands of a GPU; equal for equal memory and time."""
     train, model = config.train, config.model
+    image_px = model.image_px or info.image_px
     parts = {
         "backbone": model.backbone,
-        "design": asdict(design_of(config)),
+        "design": asdict(design_of(config, image_px=image_px)),
         "n_classes": len(info.classes),
-        "image_px": model.image_px or info.image_px,
+        "image_px": image_px,
         "faces": [info.image_px, info.channels],
         "targets": sorted(needed_labels(config)),
         "trains": train.epochs > 0,

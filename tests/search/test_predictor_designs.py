@@ -24,6 +24,7 @@ EIGHT = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surpris
 DESIGNS = {
     "plain": Design(),
     "deep-head": Design(head_width=32),
+    "cut": Design(stride=16),
     "dan": Design(encoder="dan", attention_heads=2, attention_width=32),
     "deviation": Design(encoder="deviation"),
     "two-branch": Design(

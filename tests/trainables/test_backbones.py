@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from spaces.config import TrialConfig
 from spaces.errors import ModelError
 from trainables.data.table import FaceTable
 from trainables.models import weights as weights_module
-from trainables.models.backbones import build_network
+from trainables.models.architectures.design import Design
+from trainables.models.backbones import build_network, stride_to_keep
 from trainables.models.build import build_trial_network
 from trainables.models.weights import check_weights, load_backbone_weights
 
@@ -48,6 +49,50 @@ def test_backbone_is_built_when_its_head_or_options_are_unusual(name: str) -> No
 
     assert network.heads.linear.weight.shape == (5, network.encoder.width)
     assert network.heads.linear.weight.std() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("name", "image_px", "min_map", "stride"),
+    [
+        ("resnet18", 48, 0, 0),
+        ("resnet18", 48, 2, 0),
+        ("resnet18", 48, 3, 16),
+        ("resnet18", 64, 3, 16),
+        ("resnet18", 65, 3, 0),
+        ("resnet18", 224, 7, 0),
+        ("resnet18", 224, 8, 16),
+        ("resnet18", 32, 9, 16),
+        ("tf_efficientnet_lite0", 48, 3, 16),
+        ("vit_tiny_patch16_224", 224, 20, 0),
+        ("torchvision/googlenet", 48, 3, 0),
+    ],
+)
+def test_stages_with_small_maps_are_left_out_down_to_a_stride_of_sixteen(
+    name: str, image_px: int, min_map: int, stride: int
+) -> None:
+    assert stride_to_keep(name, image_px=image_px, min_map=min_map) == stride
+
+
+@pytest.mark.parametrize("name", [*SMALL, "convnext_atto", "swin_tiny_patch4_window7_224"])
+def test_cut_backbone_embeds_what_its_last_stage_says_in_the_whole_network(name: str) -> None:
+    px = 224 if name.startswith("swin") else 64
+    cut = build_network(name, n_classes=2, design=Design(stride=16)).eval()
+    whole = timm.create_model(name, pretrained=False).eval()
+    whole.load_state_dict(cut.encoder.backbone.net.state_dict(), strict=False)
+    said = []
+    last = next(stage["module"] for stage in whole.feature_info if stage["reduction"] == 16)  # type: ignore[union-attr]
+    whole.get_submodule(last).register_forward_hook(lambda module, inputs, output: said.append(output))
+    faces = torch.rand(2, 3, px, px)
+
+    with torch.no_grad():
+        whole(faces)
+        maps, embeddings = cut.encoder.backbone.maps(faces), cut.encoder(faces)["embeddings"]
+
+    expected = said[0].permute(0, 3, 1, 2) if name.startswith("swin") else said[0]
+    torch.testing.assert_close(maps, expected)
+    torch.testing.assert_close(embeddings, expected.mean(dim=(2, 3)))
+    assert embeddings.shape == (2, cut.encoder.width)
+    assert sum(map(torch.numel, cut.parameters())) < 0.8 * sum(map(torch.numel, whole.parameters()))
 
 
 def test_backbone_is_refused_with_the_near_miss_when_unknown() -> None:
@@ -133,6 +178,17 @@ def test_weights_are_refused_with_their_keys_when_they_do_not_fit(
 
     with pytest.raises(ModelError, match=f"keys in the weights {sentence}"):
         check_weights(backbone="test_efficientnet", weights=str(path))
+
+
+def test_weights_of_the_whole_backbone_fill_a_cut_one(weights_file: Path) -> None:
+    network = build_network("test_efficientnet", n_classes=2, design=Design(stride=16))
+
+    load_backbone_weights(network.encoder.backbone, name="test_efficientnet", weights=str(weights_file))
+
+    stored = load_file(weights_file)
+    own = network.encoder.backbone.net.state_dict()
+    assert set(own) < set(stored)
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in own.items())
 
 
 def test_weights_of_another_backbone_are_refused_with_the_first_keys(weights_file: Path) -> None:

@@ -73,7 +73,7 @@ class FrozenNetwork:
         """The state of the whole network with a head, and how it is rebuilt."""
         state = {name: numbers for name, numbers in self._network.state_dict().items() if not name.startswith("heads.")}
         state |= {f"heads.{name}": numbers for name, numbers in head.items()}
-        return state, replace(self._spec, design=design_of(config))
+        return state, replace(self._spec, design=design_of(config, image_px=self._spec.image_px))
 
     @torch.inference_mode()
     def answers(self, heads: Sequence[Tensors], *, device: torch.device) -> list[npt.NDArray[np.float32]]:

@@ -25,6 +25,7 @@ HEAD_SETTINGS = frozenset(
         "model.drop_rate",
         "model.head_width",
         "model.image_px",
+        "model.min_map",
         "model.mirror",
         "model.start",
         "model.weights",

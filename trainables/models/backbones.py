@@ -1,5 +1,6 @@
 """Networks by the name of their backbone: built, and checked against the images they shall see."""
 
+from functools import cache
 from typing import Any
 
 import timm
@@ -9,6 +10,9 @@ from spaces.errors import BackboneError, ModelError, near_miss
 from trainables.models.architectures.backbone import TORCHVISION, Backbone
 from trainables.models.architectures.design import Design
 from trainables.models.architectures.network import ExpressionNetwork
+
+DEEP_STRIDE = 16
+"""Stages up to this stride are always kept: earlier ones know edges and textures, not yet faces."""
 
 
 def check_backbone(name: str, *, setting: str = "") -> None:
@@ -47,6 +51,35 @@ def build_network(
         )
     except (TypeError, RuntimeError, AssertionError, AttributeError) as error:
         raise ModelError(f"network on backbone {backbone!r} can't be built as {design.encoder}: {error}") from error
+
+
+def stride_to_keep(backbone: str, *, image_px: int, min_map: int) -> int:
+    """The stride of the last stage whose maps are large enough, or of the last one up to `DEEP_STRIDE`; 0 for all.
+
+    Args:
+        backbone: timm's name, or torchvision/googlenet. One that timm can't cut keeps all stages.
+        image_px: side that the network sees.
+        min_map: least side of the maps, in cells; 0 keeps all stages.
+
+    Raises:
+        BackboneError: there is no such backbone.
+    """
+    strides = _stage_strides(backbone) if min_map else ()
+    kept = [stride for stride in strides if stride <= DEEP_STRIDE or -(-image_px // stride) >= min_map]
+    return max(kept) if kept and max(kept) < max(strides) else 0
+
+
+@cache
+def _stage_strides(backbone: str) -> tuple[int, ...]:
+    """Strides of the stages that timm can cut a network after, in order; none where it can't."""
+    check_backbone(backbone)
+    if backbone in TORCHVISION:
+        return ()
+    with torch.device("meta"):
+        net: Any = timm.create_model(backbone, pretrained=False, num_classes=0)
+    if not hasattr(net, "prune_intermediate_layers") or not getattr(net, "feature_info", None):
+        return ()
+    return tuple(int(stage["reduction"]) for stage in net.feature_info)
 
 
 def build_backbone(name: str) -> Backbone:

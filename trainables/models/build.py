@@ -9,7 +9,7 @@ from trainables.models.architectures.design import Design
 from trainables.models.architectures.deviation import DeviationEncoder
 from trainables.models.architectures.network import ExpressionNetwork
 from trainables.models.architectures.two_branch import TwoBranchEncoder
-from trainables.models.backbones import backbone_normalisation, build_network, check_image_px
+from trainables.models.backbones import backbone_normalisation, build_network, check_image_px, stride_to_keep
 from trainables.models.depthwise import use_quick_depthwise
 from trainables.models.freezing import freeze
 from trainables.models.start import load_start
@@ -23,14 +23,15 @@ def build_trial_network(config: TrialConfig, info: DatasetInfo) -> tuple[Express
         ModelError: a backbone is unknown, or its weights or the size of its images do not fit.
     """
     model = config.model
+    image_px = model.image_px or info.image_px
+    design = design_of(config, image_px=image_px)
     network = build_network(
         model.backbone,
         n_classes=len(info.classes),
-        design=design_of(config),
+        design=design,
         drop_rate=model.drop_rate,
         drop_path_rate=model.drop_path_rate,
     )
-    image_px = model.image_px or info.image_px
     check_image_px(network.encoder.backbone, name=model.backbone, image_px=image_px)
     mean, std = _normalisation(config, info, network)
     spec = NetworkSpec(
@@ -42,7 +43,7 @@ def build_trial_network(config: TrialConfig, info: DatasetInfo) -> tuple[Express
         mean=mean,
         std=std,
         mirror=model.mirror,
-        design=design_of(config),
+        design=design,
     )
     _fill(network, spec, config)
     freeze(network, config.train)
@@ -50,12 +51,13 @@ def build_trial_network(config: TrialConfig, info: DatasetInfo) -> tuple[Express
     return network, spec
 
 
-def design_of(config: TrialConfig) -> Design:
-    """What a config says of the network's parts."""
+def design_of(config: TrialConfig, *, image_px: int) -> Design:
+    """What a config says of the parts of a network that sees images of this side."""
     attention, branches, affect = config.attention, config.branches, config.affect
     is_two_branch = config.model.encoder == "two_branch"
     return Design(
         encoder=config.model.encoder,
+        stride=stride_to_keep(config.model.backbone, image_px=image_px, min_map=config.model.min_map),
         attention_heads=attention.heads,
         attention_width=attention.width,
         attention_fusion=attention.fusion,

@@ -60,7 +60,10 @@ def _fitting(state: dict[str, torch.Tensor], backbone: Backbone, *, name: str, w
     """The backbone's part of a state dict; raises where it is not exactly this backbone's."""
     own = backbone.net.state_dict()
     prefixes = _classifier_prefixes(name)
-    state = {key: tensor for key, tensor in state.items() if key in own or not key.startswith(prefixes)}
+    left_out = _left_out(backbone, name)
+    state = {
+        key: tensor for key, tensor in state.items() if key in own or not (key.startswith(prefixes) or key in left_out)
+    }
     unknown = sorted(set(state) - set(own))
     missing = sorted(k for k in set(own) - set(state) if not k.endswith("num_batches_tracked"))
     misshapen = sorted(k for k in set(state) & set(own) if state[k].shape != own[k].shape)
@@ -74,6 +77,14 @@ def _fitting(state: dict[str, torch.Tensor], backbone: Backbone, *, name: str, w
             some = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
             raise ModelError(f"keys in the weights {rule} backbone {name!r}, {found} {some}: {weights}")
     return state
+
+
+def _left_out(backbone: Backbone, name: str) -> set[str]:
+    """Keys of the stages that a cut backbone is without."""
+    if not backbone.is_cut:
+        return set()
+    with torch.device("meta"):
+        return set(build_backbone(name).net.state_dict()) - set(backbone.net.state_dict())
 
 
 def _classifier_prefixes(name: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ class Design:
 
     Attributes:
         encoder: from image to embedding.
+        stride: of the last stage that the backbone keeps; 0 for all of them.
         attention_heads: of DAN's cross attention.
         attention_width: channels of a head.
         attention_fusion: how heads become one embedding.
@@ -35,6 +36,7 @@ class Design:
     """
 
     encoder: Encoder = "pooled"
+    stride: int = 0
     attention_heads: int = 4
     attention_width: int = 512
     attention_fusion: Fusion = "logsoftmax_sum"

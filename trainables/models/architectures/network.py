@@ -74,7 +74,7 @@ class ExpressionNetwork(nn.Module):
 
 
 def _build_encoder(backbone: str, design: Design, *, drop_path_rate: float) -> AnyEncoder:
-    own = Backbone(backbone, drop_path_rate=drop_path_rate)
+    own = Backbone(backbone, drop_path_rate=drop_path_rate, stride=design.stride)
     match design.encoder:
         case "pooled":
             return PooledEncoder(own)
