@@ -7,7 +7,8 @@ for, normalisation, forward, weighted and smoothed loss, backward, gradient clip
 peer is a bare loop in its best form: timm's network with the same dropout, channels last, batches ready as normalised
 channels-last tensors, torch's smoothed CrossEntropyLoss, fused AdamW; no clipping, and no augmentation in either row.
 Both run in one process on one thread, where freed memory is kept (`keep_pages`, which a trial sees to by itself and
-without which either side is 5 to 17 % slower). CPU seconds; medians of runs of a few steps, taken in turn.
+without which either side is 5 to 17 % slower). CPU seconds; medians of runs of a few steps, taken in turn. One more row is
+ours against ours: the preset `core` leaves out the stages whose maps are smaller than 3 x 3 (`model.min_map`).
 """
 
 import sys
@@ -32,6 +33,7 @@ from trainables.trainer import Trainer
 BACKBONES = {"tf_efficientnet_lite0": 3, "resnet18": 2, "lcnet_050": 12}
 """Name to steps of a run: the quicker, the more, so that what comes once an epoch is not counted too often."""
 
+CUT = "tf_efficientnet_lite0"
 BATCH_SIZE = 64
 DROP_RATE = 0.2
 STILL = {f"augment.{change}_p": 0.0 for change in ("flip", "affine", "crop", "light", "jitter", "erase", "rand")}
@@ -51,6 +53,8 @@ def main() -> int:
             out, n_faces = Path(folder) / backbone, n_steps * BATCH_SIZE
             table = write_synth_table(out, n_train=n_faces, n_valid=64, n_test=64, image_px=arguments.image_px)
             rows += measure(backbone, table, runs=arguments.runs, n_faces=n_faces)
+            if backbone == CUT:
+                rows.append(measure_cut(table, runs=arguments.runs, n_faces=n_faces))
     return report(rows, arguments)
 
 
@@ -75,6 +79,20 @@ def measure(backbone: str, table: FaceTable, *, runs: int, n_faces: int) -> list
             peer_value=rates["peer"], is_smaller_better=False, target=Target(ratio_at_least=0.80),
         ),
     ]  # fmt: skip
+
+
+def measure_cut(table: FaceTable, *, runs: int, n_faces: int) -> Row:
+    """A backbone without its last stages beside the whole."""
+    whole, cut = (build_trial(CUT, table, {**BUSY, "model.min_map": least}) for least in (0, 3))
+    works: dict[str, Callable[[], float]] = {
+        "whole": lambda: cpu_seconds(lambda: train_a_pass(whole)),
+        "cut": lambda: cpu_seconds(lambda: train_a_pass(cut)),
+    }
+    rates = {name: n_faces / seconds for name, seconds in medians_in_turn(works, runs=runs).items()}
+    return compare(
+        f"training, {CUT}, {table.info.image_px} px, maps of 3 x 3 or more", rates["cut"], "images/s",
+        peer="ours, all stages", peer_value=rates["whole"], is_smaller_better=False,
+    )  # fmt: skip
 
 
 def build_trial(backbone: str, table: FaceTable, settings: dict[str, Any]) -> Trainer:
