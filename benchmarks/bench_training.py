@@ -7,8 +7,8 @@ for, normalisation, forward, weighted and smoothed loss, backward, gradient clip
 peer is a bare loop in its best form: timm's network with the same dropout, channels last, batches ready as normalised
 channels-last tensors, torch's smoothed CrossEntropyLoss, fused AdamW; no clipping, and no augmentation in either row.
 Both run in one process on one thread, where freed memory is kept (`keep_pages`, which a trial sees to by itself and
-without which either side is 5 to 17 % slower). CPU seconds; medians of runs of a few steps, taken in turn. One more row is
-ours against ours: the preset `core` leaves out the stages whose maps are smaller than 3 x 3 (`model.min_map`).
+without which either side is 5 to 17 % slower). CPU seconds; medians of runs of a few steps, taken in turn. One more row
+is ours against ours: the preset `core` leaves out the stages whose maps are smaller than 3 x 3 (`model.min_map`).
 """
 
 import sys

@@ -64,6 +64,7 @@ def test_backbone_is_built_when_its_head_or_options_are_unusual(name: str) -> No
         ("resnet18", 32, 9, 16),
         ("tf_efficientnet_lite0", 48, 3, 16),
         ("vit_tiny_patch16_224", 224, 20, 0),
+        ("hrnet_w18_small", 64, 3, 0),
         ("torchvision/googlenet", 48, 3, 0),
     ],
 )

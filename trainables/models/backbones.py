@@ -66,7 +66,9 @@ def stride_to_keep(backbone: str, *, image_px: int, min_map: int) -> int:
     """
     strides = _stage_strides(backbone) if min_map else ()
     kept = [stride for stride in strides if stride <= DEEP_STRIDE or -(-image_px // stride) >= min_map]
-    return max(kept) if kept and max(kept) < max(strides) else 0
+    if not kept or max(kept) == max(strides) or not _can_be_cut(backbone, max(kept), image_px):
+        return 0
+    return max(kept)
 
 
 @cache
@@ -80,6 +82,17 @@ def _stage_strides(backbone: str) -> tuple[int, ...]:
     if not hasattr(net, "prune_intermediate_layers") or not getattr(net, "feature_info", None):
         return ()
     return tuple(int(stage["reduction"]) for stage in net.feature_info)
+
+
+@cache
+def _can_be_cut(backbone: str, stride: int, image_px: int) -> bool:
+    """Whether what timm leaves of a network gives maps; of a few families it gives something else, or fails."""
+    try:
+        with torch.device("meta"), torch.no_grad():
+            cut = Backbone(backbone, stride=stride).eval()
+            return tuple(cut(torch.empty(2, 3, image_px, image_px)).shape) == (2, cut.width)
+    except Exception:  # timm's networks fail in their own ways
+        return False
 
 
 def build_backbone(name: str) -> Backbone:

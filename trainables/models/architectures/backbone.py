@@ -86,7 +86,7 @@ def _cut(net: nn.Module, stride: int) -> int:
     """Leave out the stages after the last one of a stride; the channels of its maps."""
     stages = [(int(stage["reduction"]), int(stage["num_chs"])) for stage in net.feature_info]  # type: ignore[union-attr]
     last = max(place for place, (reduction, _) in enumerate(stages) if reduction == stride)
-    net.prune_intermediate_layers([last], prune_norm=False, prune_head=True)  # type: ignore[operator]
+    net.prune_intermediate_layers([last], prune_norm=True, prune_head=True)  # type: ignore[operator]
     return stages[last][1]
 
 
