@@ -56,7 +56,7 @@ def test_spaces_check_prints_every_dimension_and_the_config_of_trial_0(
     assert "optimiser.lr" in out
     assert "partner is not none" in out
     assert "0.25" in out
-    assert "6 dimensions, 2 fixed" in out
+    assert "6 dimensions, 4 fixed" in out
 
 
 def test_spaces_check_breaks_no_name_on_a_narrow_screen(
