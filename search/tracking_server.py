@@ -3,11 +3,13 @@
 import os
 import socket
 import sqlite3
+import tempfile
 import urllib.error
 import urllib.request
 from base64 import b64encode
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from spaces.errors import TrackingError
@@ -121,6 +123,36 @@ def is_mlflow_database(path: Path) -> bool:
             return database.execute(query).fetchone() is not None
     except sqlite3.Error:
         return False
+
+
+def create_database(path: Path, *, artifact_root: Path) -> None:
+    """Make MLflow's SQLite file where there is none. It appears whole or not at all.
+
+    MLflow makes its tables in dozens of steps; a database of which a killed process left half is refused ever after.
+
+    Args:
+        path: of the file; one that is there stays as it is.
+        artifact_root: of experiments that name no place for artifacts.
+
+    Raises:
+        MlflowException, OSError: it could not be made.
+    """
+    if path.exists():
+        return
+    from mlflow.store.tracking import sqlalchemy_store
+
+    make_store: Any = sqlalchemy_store.SqlAlchemyStore
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        staging = Path(folder) / path.name
+        make_store(f"sqlite:///{staging.absolute()}", str(artifact_root)).engine.dispose()
+        try:
+            os.link(staging, path)
+        except FileExistsError:  # another search in this storage was quicker
+            pass
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                staging.replace(path)
 
 
 def _check_http(uri: str, *, timeout_s: float) -> None:

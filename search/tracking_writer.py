@@ -10,7 +10,7 @@ from typing import Any
 from search.privacy import keep_private
 from search.tracking_journal import Journal
 from search.tracking_records import MAX_METRICS_PER_BATCH, MAX_TEXTS_PER_BATCH, batches
-from search.tracking_server import answers, sqlite_path
+from search.tracking_server import answers, create_database, sqlite_path
 
 Operation = Mapping[str, Any]
 
@@ -45,10 +45,12 @@ class RunWriter:
 
         for noisy in ("alembic", "mlflow.store.db.utils"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
-        self._client: Any = MlflowClient(tracking_uri=uri)
         self._journal = journal
         self._uri = uri
         self._artifact_root = artifact_root or sqlite_path(uri).parent / "mlartifacts" if _is_sqlite(uri) else None
+        if self._artifact_root is not None:
+            create_database(sqlite_path(uri), artifact_root=self._artifact_root)
+        self._client: Any = MlflowClient(tracking_uri=uri)
         self._perhaps_created = journal.progress.offset < journal.size_at_opening
 
     def recognise_server(self) -> bool:

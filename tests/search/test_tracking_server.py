@@ -3,6 +3,8 @@
 import http.server
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,8 +12,59 @@ from pathlib import Path
 
 import pytest
 
-from search.tracking_server import check_server, hide_password, is_mlflow_database, runs_link, sqlite_path
+from search.tracking_server import (
+    check_server,
+    create_database,
+    hide_password,
+    is_mlflow_database,
+    runs_link,
+    sqlite_path,
+)
 from spaces.errors import TrackingError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+KILLED_ON_THE_WAY = """
+import os, sys
+from pathlib import Path
+import mlflow.store.db.utils as utils
+from search.tracking_server import create_database
+utils._upgrade_db = lambda engine: os._exit(9)
+create_database(Path(sys.argv[1]), artifact_root=Path(sys.argv[1]).parent)
+"""
+
+
+@pytest.mark.slow
+def test_database_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    path = tmp_path / "storage" / "mlflow.db"
+    killed = subprocess.run([sys.executable, "-c", KILLED_ON_THE_WAY, path], cwd=ROOT, check=False)
+    was_there = path.exists()
+
+    create_database(path, artifact_root=tmp_path)
+    made = path.read_bytes()
+    create_database(path, artifact_root=tmp_path)
+
+    assert (killed.returncode, was_there) == (9, False)
+    assert path.read_bytes() == made
+    client = MlflowClient(tracking_uri=f"sqlite:///{path}")
+    experiment_id = client.create_experiment("faces")
+    assert client.get_experiment(experiment_id).name == "faces"
+
+
+@pytest.mark.slow
+def test_database_of_a_quicker_search_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(source: Path, target: Path) -> None:
+        target.write_text("the other's")
+        raise FileExistsError
+
+    monkeypatch.setattr("os.link", link)
+
+    create_database(tmp_path / "mlflow.db", artifact_root=tmp_path)
+
+    assert (tmp_path / "mlflow.db").read_text() == "the other's"
+    assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
 
 
 @pytest.fixture
