@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 
 from trainables.models.architectures.answers import HandRuleByName
+from trainables.scoring import Scored
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -26,6 +27,11 @@ class Best:
     state: dict[str, torch.Tensor]
     rule: HandRuleByName | None
     shift_px: int = 0
+
+    @classmethod
+    def of(cls, scored: Scored, *, epoch: int, state: dict[str, torch.Tensor], shift_px: int = 0) -> "Best":
+        """What scored so, with these weights."""
+        return cls(scored.macro_f1, epoch, scored.logits, scored.extras, state, scored.rule, shift_px)
 
     def to_tensors(self) -> dict[str, Any]:
         """Tensors and plain values."""

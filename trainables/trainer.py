@@ -325,14 +325,7 @@ class Trainer:
         if scored is None:
             return {}
         unmoved = self.best
-        self.best = replace(
-            unmoved,
-            macro_f1=scored.macro_f1,
-            logits=scored.logits,
-            extras=scored.extras,
-            rule=scored.rule,
-            shift_px=shift_px,
-        )
+        self.best = Best.of(scored, epoch=unmoved.epoch, state=unmoved.state, shift_px=shift_px)
         return {"best/unmoved_macro_f1": unmoved.macro_f1}
 
     def _iter_batches(self, epoch: int) -> Iterator[Batch]:
@@ -367,12 +360,5 @@ class Trainer:
             self._diverged = True
             return {}
         if self.best is None or scored.macro_f1 > self.best.macro_f1:
-            self.best = Best(
-                macro_f1=scored.macro_f1,
-                epoch=epoch,
-                logits=scored.logits,
-                extras=scored.extras,
-                state=state_on_cpu(self._stepper.average.network),
-                rule=scored.rule,
-            )
+            self.best = Best.of(scored, epoch=epoch, state=state_on_cpu(self._stepper.average.network))
         return dict(scored.metrics)

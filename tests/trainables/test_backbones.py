@@ -181,6 +181,16 @@ def test_weights_are_refused_with_their_keys_when_they_do_not_fit(
         check_weights(backbone="test_efficientnet", weights=str(path))
 
 
+def test_trial_on_small_faces_is_of_a_cut_network(
+    toy_table: FaceTable, make_config: Callable[..., TrialConfig]
+) -> None:
+    whole, all_stages = build_trial_network(make_config(), toy_table.info)
+    cut, stages = build_trial_network(make_config({"model.min_map": 3}), toy_table.info)
+
+    assert (all_stages.design.stride, stages.design.stride) == (0, 16)  # 32 px at a stride of 32 are one cell
+    assert cut.encoder.width == 48 < whole.encoder.width
+
+
 def test_weights_of_the_whole_backbone_fill_a_cut_one(weights_file: Path) -> None:
     network = build_network("test_efficientnet", n_classes=2, design=Design(stride=16))
 
