@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from search.export import ArtifactNetwork, register_artifact, write_artifact
+from search.export import ArtifactNetwork, write_artifact
 from search.final_records import card_scores
 from search.folder import SearchFolder
 from search.model_card import choice_section
 from search.recorder import count_ends
+from search.registry import register_artifact
 from search.tracking import Tracker
 from spaces.errors import SearchError
 

@@ -36,6 +36,7 @@ ALLOWED = {
         "search/tracking*.py",
         "search/export.py",
         "search/predictor.py",
+        "search/registry.py",
         "search/evaluate.py",
         "search/commands/tools.py",
     ],

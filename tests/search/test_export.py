@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from search.export import ArtifactNetwork, register_artifact, write_artifact
+from search.export import ArtifactNetwork, write_artifact
+from search.registry import register_artifact
 from spaces.errors import EnsembleError, ModelError, OutputError, TrackingError
 from trainables.checkpoint import load_network, load_spec
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from search.bags import _note_epoch, bag_order
 from search.candidates import Candidate, trial_candidates
 from search.cluster import Resources
 from search.console import SearchConsole
-from search.final import _note_epoch, bag_order, best_trial, build_ensemble, select_members
+from search.final import best_trial, build_ensemble, select_members
 from search.folder import SearchFolder, SearchManifest, TrialRecord
 from search.plan import EnsemblePlan
 from search.tracking import Tracker
