@@ -34,6 +34,16 @@ def bag_candidates(
     screen: SearchConsole,
     tracker: Tracker,
 ) -> list[Candidate]:
+    """Train the bags of the best configs; those that were trained to their end.
+
+    Args:
+        folder: of the search.
+        table: its face table.
+        ranked: usable trials, the best first.
+        plan: how many bags, of how many configs, in what time.
+        screen: for a person.
+        tracker: for MLflow.
+    """
     if plan.n_bags == 0:
         return []
     start_ray(plan.address)
