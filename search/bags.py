@@ -1,28 +1,42 @@
 """The bags of a final job: which configs they repeat, on which subsamples and seeds, and what came of them."""
 
 import shutil
-from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from search.candidates import Candidate, load_candidate
+from search.bag_record import BagRecord, iter_bags, read_bag
+from search.candidates import Candidate, late_epochs, load_candidate
 from search.cluster import Resources, start_ray
 from search.console import SearchConsole
-from search.ensemble.bagging import BagOutcome, affordable_bags, deadlines, train_bags
+from search.ensemble.bagging import BagJob, BagOutcome, affordable_bags, deadlines, read_history, train_bags
 from search.final_records import parent_key, run_key
 from search.folder import SearchFolder, TrialRecord
 from search.follow import resources_of
 from search.gpu_sharing import share_gpus
 from search.plan import EnsemblePlan
 from search.tracking import Tracker
+from search.wanted_bags import wanted_bags
 from spaces.config import TrialConfig
 from trainables.data.table import FaceTable
 from trainables.run import TrialOrder
 
 LEAST_BAGS_S = 60.0
-MAX_BAG_RATIO = 0.8
-"""A bag of a config that trains on everything sees this share, so that bags differ."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a wanted bag stands: its folder, None before it was begun, and its record there."""
+
+    folder: Path | None
+    record: BagRecord
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is never trained again."""
+        return self.folder is not None and self.record.end is not None
 
 
 def bag_candidates(
@@ -34,7 +48,7 @@ def bag_candidates(
     screen: SearchConsole,
     tracker: Tracker,
 ) -> list[Candidate]:
-    """Train the bags of the best configs; those that were trained to their end.
+    """The bags of the best configs that came to their end. What is not there of them is trained.
 
     Args:
         folder: of the search.
@@ -43,93 +57,162 @@ def bag_candidates(
         plan: how many bags, of how many configs, in what time.
         screen: for a person.
         tracker: for MLflow.
+
+    Returns:
+        The first bags of all configs, the best config's first, then the second ones, and so on; each is followed by
+        its late epochs.
     """
-    if plan.n_bags == 0:
-        return []
-    start_ray(plan.address)
-    first = _first_free_number(folder, tracker)
-    parents = ranked[: plan.n_configs]
-    configs = [TrialConfig.from_flat(parent.config) for parent in parents]
-    resources = resources_of(plan, share_gpus(plan, configs, table.info))
-    slots, time_s = resources.max_concurrent, plan.time_budget_s or LEAST_BAGS_S
-    typical_s = max(parent.wall_s for parent in parents)
-    n_bags = plan.n_bags or affordable_bags(slots=slots, time_budget_s=time_s, typical_s=typical_s)
-    ends = deadlines(n_bags, slots=slots, time_budget_s=time_s)
-    orders = [
-        bag_order(
-            parents[i % len(parents)], number=first + i, folder=folder, table=table, resources=resources,
-            deadline_s=ends[i], seed=plan.seed,
+    wanted = wanted_bags(ranked, table.split("train"), plan=plan)
+    there = list(iter_bags(folder.ensemble_dir))
+    places = [find_bag(there, bag) for bag in wanted]
+    missing = [number for number, place in enumerate(places) if not place.is_over]
+    if missing:
+        start_ray(plan.address)
+        configs = [TrialConfig.from_flat(places[number].record.settings) for number in missing]
+        resources = resources_of(plan, share_gpus(plan, configs, table.info))
+        missing = missing[: _n_affordable(ranked, plan=plan, slots=resources.max_concurrent)]
+    _say_what_is_there(places, n_trained=len(missing), screen=screen)
+    if missing:
+        ids = _free_ids(folder, tracker)
+        for number in missing:
+            place = places[number]
+            places[number] = Place(place.folder or folder.ensemble_dir / next(ids), place.record)
+        jobs = bag_jobs([places[number] for number in missing], plan=plan, table=table, resources=resources)
+        _train(jobs, resources, screen=screen, tracker=tracker)
+    return [candidate for place in places for candidate in _load(place, n_snapshots=plan.n_snapshots)]
+
+
+def find_bag(there: Sequence[tuple[Path, BagRecord]], wanted: BagRecord) -> Place:
+    """Where a wanted bag stands: one that has ended goes before one that was begun; those that failed do not count.
+
+    Args:
+        there: folders and records of all bags of the search.
+        wanted: by its settings.
+    """
+    alike = [Place(folder, record) for folder, record in there if record.serves(wanted)]
+    usable = [place for place in alike if place.record.end != "failed" and not _is_broken(place)]
+    return min(usable, key=lambda place: not place.is_over, default=Place(None, wanted))
+
+
+def bag_jobs(places: Sequence[Place], *, plan: EnsemblePlan, table: FaceTable, resources: Resources) -> list[BagJob]:
+    """What is to be done for bags, all waves of which have the same share of the time.
+
+    Args:
+        places: each with a folder.
+        plan: its time is used.
+        table: that they train on.
+        resources: what each takes.
+    """
+    time_s = plan.time_budget_s or LEAST_BAGS_S
+    ends = deadlines(len(places), slots=resources.max_concurrent, time_budget_s=time_s)
+    jobs = []
+    for place, deadline_s in zip(places, ends, strict=True):
+        assert place.folder is not None
+        own = resources.of(place.record.settings)
+        order = TrialOrder(
+            trial_id=place.folder.name,
+            settings=place.record.settings,
+            table=str(table.path.absolute()),
+            folder=str(place.folder),
+            device=own.device,
+            n_threads=own.n_threads,
+            n_workers=own.n_workers,
+            deadline_s=deadline_s,
+            gpu_share=own.gpu_share,
+            asks_unseen=True,
         )
-        for i in range(n_bags)
-    ]  # fmt: skip
-    for i, order in enumerate(orders):
-        screen.trial_started(TrialRecord(order.trial_id, i, values={}, config=order.settings))
-        key = run_key(order.trial_id, tracker)
-        tags = {"affectune.kind": "bag", "affectune.config_of": parents[i % len(parents)].trial_id}
-        name = f"{order.trial_id} of {parents[i % len(parents)].trial_id}"
-        tracker.start_run(key, parent_key=parent_key(tracker), name=name, params=order.settings, tags=tags)
+        jobs.append(BagJob(order, place.record))
+    return jobs
+
+
+def clear_bags(folder: SearchFolder, *, keep: Collection[str] = ()) -> None:
+    """Forget the bags that failed. All others stay: a later final job may want them.
+
+    Args:
+        folder: of the search.
+        keep: names of bags that stay whatever became of them.
+    """
+    for place, record in iter_bags(folder.ensemble_dir):
+        if record.end == "failed" and place.name not in keep:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _is_broken(place: Place) -> bool:
+    """Whether a bag came to its end, but lacks what it left."""
+    return place.record.end == "completed" and not _load(place, n_snapshots=0)
+
+
+def _load(place: Place, *, n_snapshots: int) -> list[Candidate]:
+    """A bag as a candidate, and its latest epochs, so many at most; nothing of one that did not come to its end."""
+    record = None if place.folder is None else read_bag(place.folder)
+    if place.folder is None or record is None or record.end != "completed":
+        return []
+    candidate = load_candidate(place.folder.name, place.folder, record.settings, is_complete=True)
+    if candidate is None:
+        return []
+    late = late_epochs(candidate)
+    return [candidate, *late[max(len(late) - n_snapshots, 0) :]]
+
+
+def _n_affordable(ranked: Sequence[TrialRecord], *, plan: EnsemblePlan, slots: int) -> int | None:
+    """How many of the missing bags are trained; all where the user named a number."""
+    if plan.n_bags is not None:
+        return None
+    typical_s = max(record.wall_s for record in ranked[: plan.n_configs])
+    return affordable_bags(slots=slots, time_budget_s=plan.time_budget_s or LEAST_BAGS_S, typical_s=typical_s)
+
+
+def _say_what_is_there(places: Sequence[Place], *, n_trained: int, screen: SearchConsole) -> None:
+    n_over = sum(place.is_over for place in places)
+    n_begun = sum(place.folder is not None for place in places) - n_over
+    if n_over or n_begun:
+        screen.message(f"bags: {n_over} there already, {n_begun} to go on with, {n_trained} in training now")
+
+
+def _free_ids(folder: SearchFolder, tracker: Tracker) -> Iterator[str]:
+    """Names that no bag has had, on disk or in MLflow."""
+    for number in count():
+        bag_id = f"b{number:03d}"
+        if not (folder.ensemble_dir / bag_id).exists() and not tracker.is_known(run_key(bag_id, tracker)):
+            yield bag_id
+
+
+def _train(jobs: Sequence[BagJob], resources: Resources, *, screen: SearchConsole, tracker: Tracker) -> None:
+    """Train bags; those that this is interrupted in are preempted."""
+    still_open = {job.bag_id for job in jobs}
+    for number, job in enumerate(jobs):
+        _open_bag(job, number, screen, tracker)
+
+    def note_epoch(bag_id: str, report: Mapping[str, Any]) -> None:
+        screen.epoch(bag_id, report)
+        _track_epoch(bag_id, report, tracker)
+
+    def note_end(outcome: BagOutcome) -> None:
+        still_open.discard(outcome.bag_id)
+        _close_bag(outcome, screen, tracker)
 
     try:
-        outcomes = train_bags(orders, resources, on_epoch=partial(_note_epoch, screen=screen, tracker=tracker))
-    except BaseException:
-        for order in orders:
-            tracker.end_run(run_key(order.trial_id, tracker), "preempted")
-        raise
-    found = []
-    for order, outcome in zip(orders, outcomes, strict=True):
-        _close_bag(outcome, screen, tracker)
-        whole = outcome.end == "completed"
-        candidate = load_candidate(order.trial_id, Path(order.folder), order.settings, is_complete=whole)
-        if whole and candidate is not None:
-            found.append(candidate)
-    return found
+        train_bags(jobs, resources, on_epoch=note_epoch, on_end=note_end)
+    finally:
+        for bag_id in sorted(still_open):
+            tracker.end_run(run_key(bag_id, tracker), "preempted")
 
 
-def bag_order(
-    record: TrialRecord,
-    *,
-    number: int,
-    folder: SearchFolder,
-    table: FaceTable,
-    resources: Resources,
-    deadline_s: float | None,
-    seed: int,
-) -> TrialOrder:
-    """A trial's config once more, on another subsample with another seed."""
-    config = TrialConfig.from_flat(record.config)
-    ratio = min(config.data.subsample_ratio, MAX_BAG_RATIO)
-    config = config.with_settings({"data.subsample_ratio": ratio, "train.seed": 1 + 1000 * (seed + 1) + number})
-    bag_id, own = f"b{number:03d}", resources.of(config.to_flat())
-    return TrialOrder(
-        trial_id=bag_id,
-        settings=config.to_flat(),
-        table=str(table.path.absolute()),
-        folder=str(folder.ensemble_dir / bag_id),
-        device=own.device,
-        n_threads=own.n_threads,
-        n_workers=own.n_workers,
-        deadline_s=deadline_s,
-        gpu_share=own.gpu_share,
+def _open_bag(job: BagJob, number: int, screen: SearchConsole, tracker: Tracker) -> None:
+    """Show a bag, and open its run in MLflow, with the epochs that an earlier job ran of it."""
+    screen.trial_started(TrialRecord(job.bag_id, number, values={}, config=job.order.settings))
+    tracker.start_run(
+        run_key(job.bag_id, tracker),
+        parent_key=parent_key(tracker),
+        name=f"{job.bag_id} of {job.record.trial_id}",
+        params=job.order.settings,
+        tags={"affectune.kind": "bag", "affectune.config_of": job.record.trial_id},
     )
+    for report in read_history(job.folder):
+        _track_epoch(job.bag_id, report, tracker)
 
 
-def _first_free_number(folder: SearchFolder, tracker: Tracker) -> int:
-    """Bags of an earlier final job stay until a new ensemble has taken the old one's place."""
-    number = 0
-    while (folder.ensemble_dir / f"b{number:03d}").exists() or tracker.is_known(run_key(f"b{number:03d}", tracker)):
-        number += 1
-    return number
-
-
-def clear_bags(folder: SearchFolder, *, keep: Collection[str]) -> None:
-    """Forget the bags of earlier final jobs, and those that failed."""
-    for old in folder.ensemble_dir.glob("b[0-9]*"):
-        if old.name not in keep:
-            shutil.rmtree(old, ignore_errors=True)
-
-
-def _note_epoch(bag_id: str, report: Mapping[str, Any], *, screen: SearchConsole, tracker: Tracker) -> None:
-    screen.epoch(bag_id, report)
+def _track_epoch(bag_id: str, report: Mapping[str, Any], tracker: Tracker) -> None:
     key, step = run_key(bag_id, tracker), int(report["epoch"])
     if step > tracker.last_step(key):  # else it ran this epoch before its worker was lost
         tracker.log_epoch(key, {name: value for name, value in report.items() if name != "epoch"}, step=step)

@@ -30,9 +30,6 @@ END_STYLES = {
 }
 """Ends in the order in which they are counted."""
 
-SCORE_ROWS = {"default": "default", "best_trial": "best trial", "uniform": "uniform average", "ensemble": "ensemble"}
-"""Keys of summary.json's `scores`, and what the table calls them."""
-
 
 @dataclass
 class TrialLine:
@@ -217,30 +214,6 @@ def shorten_settings(config: Mapping[str, Any], default: Mapping[str, Any], *, m
     return text if len(text) <= max_chars else text[: max_chars - 3] + "..."
 
 
-def print_scores(scores: Mapping[str, Mapping[str, Any]], *, console: Console | None = None) -> None:
-    """Print the comparison that ends a search.
-
-    Args:
-        scores: for `default`, `best_trial`, `uniform` and `ensemble` (any may be missing): macro-F1 in 0..1 as `valid`,
-            `estimate` and `test`, each None or missing where unknown; `estimate_interval` is (low, high).
-        console: where to print, stdout by default.
-    """
-    table = Table(title="macro-F1", title_justify="left", box=None, pad_edge=False, header_style="dim")
-    table.add_column("")
-    for column in ("valid", "estimate", "test"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for key, label in SCORE_ROWS.items():
-        if key in scores:
-            row = scores[key]
-            estimate = _number(row.get("estimate")) + _interval(row.get("estimate_interval"))
-            style = "bold" if key == "ensemble" else ""
-            table.add_row(label, _number(row.get("valid")), estimate, _number(row.get("test")), style=style)
-    console = console or Console()
-    console.print(table)
-    note = "valid chose the trials and the ensemble, so it flatters them; the sealed test had no part in choosing"
-    console.print(note, style="dim", highlight=False)
-
-
 def trial_table(title: str, lines: list[TrialLine], width: int) -> Table:
     """Trials a line each, as wide as the terminal."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim", width=width)
@@ -256,10 +229,6 @@ def trial_table(title: str, lines: list[TrialLine], width: int) -> Table:
 
 def _number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _interval(interval: tuple[float, float] | None) -> str:
-    return f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
 
 
 def _value_text(value: Any) -> str:

@@ -9,13 +9,13 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from search.console import print_scores
 from search.evaluate import evaluate_table, load_ensemble, predict_files
 from search.final import build_ensemble
 from search.folder import SUMMARY_FILE
 from search.handover import export_search
 from search.launch import run_search
 from search.plan import EnsemblePlan, SearchPlan
+from search.result_tables import print_summary
 from spaces.loading import load_space
 from trainables.data.synth import write_synth_table
 from trainables.data.table import FaceTable
@@ -31,15 +31,15 @@ class DemoSizes:
     Attributes:
         n_train, n_valid, n_test: generated faces of each split.
         image_px: side of the faces.
-        n_bags: trained anew for the ensemble.
-        bags_s: seconds for all of them.
+        n_configs: of the best trials, each trained once more for the ensemble.
+        bags_s: seconds for all of these bags.
     """
 
     n_train: int = 2400
     n_valid: int = 800
     n_test: int = 1200
     image_px: int = 48
-    n_bags: int = 4
+    n_configs: int = 4
     bags_s: float = 45.0
 
 
@@ -76,15 +76,16 @@ def run_demo(
     if outcome.interrupted:
         raise KeyboardInterrupt
     _headline(console, 3, "bags of the best configs, and a selection among all")
-    build_ensemble(outcome.folder, EnsemblePlan(n_bags=sizes.n_bags, time_budget_s=sizes.bags_s, seed=seed))
+    final = EnsemblePlan(n_bags=1, n_configs=sizes.n_configs, time_budget_s=sizes.bags_s, seed=seed)
+    build_ensemble(outcome.folder, final)
     _headline(console, 4, "the artifact, and what it says of three faces")
-    model, _ = export_search(outcome.folder, out / "model")
+    model = export_search(outcome.folder, out / "model").path
     _predict_some(console, model, table, out / "pictures")
     _headline(console, 5, "the sealed test")
     evaluation = evaluate_table(model, table)
     summary = {**outcome.folder.read_summary(), "wall_s": round(time.time() - started_s, 1)}
     outcome.folder.write_summary(summary)
-    print_scores(summary["scores"], console=console)
+    print_summary(summary, console=console)
     console.print(f"the artifact itself scores {evaluation.macro_f1:.4f} on the sealed test")
     console.print()
     console.print(f"artifact  {model}", markup=False)

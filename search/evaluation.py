@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from search.ensemble.estimate import Interval, bootstrap_interval
+from search.ensemble.bootstrap import Interval, bootstrap_interval
 from spaces.errors import DataError
 from trainables.data.classes import ALIASES, class_key
 from trainables.metrics import confusion_matrix, f1_per_class

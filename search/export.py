@@ -1,32 +1,45 @@
 """The winning ensemble as a folder that MLflow loads anywhere: safetensors, members.json, and no pickle."""
 
+import dataclasses
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
+import torch
+from safetensors.torch import save_file
 
 from search.evaluate import load_ensemble
 from search.model_card import full_card
+from search.onnx_export import write_onnx
+from search.replacing import replaced_folder
 from spaces.errors import EnsembleError, ModelError
 from trainables.checkpoint import NetworkSpec, load_spec, load_weights, save_network
 from trainables.models import architectures
+from trainables.models.architectures.network import encoder_design
 from trainables.outputs import new_folder
 
-MEMBERS_FORMAT = 2
+MEMBERS_FORMAT = 3
+MEMBERS_FILE = Path("artifacts", "ensemble", "members.json")
 CARD_FILE = "MODEL_CARD.md"
+ONNX_FILE = "ensemble.onnx"
 PREDICTOR_FILE = Path(__file__).with_name("predictor.py")
 CODE_DIR = Path(architectures.__file__).parent
 """The networks' own code, which travels with their weights."""
+
+ENCODER = "encoder."
+"""What the names of an encoder's tensors begin with."""
 
 _REQUIREMENTS = ("mlflow", "torch", "torchvision", "timm", "pillow", "safetensors", "numpy", "pandas")
 
@@ -41,6 +54,8 @@ class ArtifactNetwork:
         member: the trial or bag it comes from, such as `t0007` or `b003`.
         role: what it is within the member.
         space: whether a member's networks are mixed by their probabilities or by their logits.
+        mirror: whether it looks at mirror images too; None for as the network was saved.
+        shift_px: how far it moves faces to look at them again, 0 for not; None for as the network was saved.
     """
 
     path: Path
@@ -48,6 +63,8 @@ class ArtifactNetwork:
     member: str
     role: Literal["fine_tuned", "partner"]
     space: Literal["probs", "logits"] = "probs"
+    mirror: bool | None = None
+    shift_px: int | None = None
 
 
 def write_artifact(
@@ -57,26 +74,38 @@ def write_artifact(
     classes: Sequence[str],
     card: str,
     provenance: Mapping[str, Any],
+    temperature: float = 1.0,
+    attachments: Mapping[str, bytes] = MappingProxyType({}),
+    with_onnx: bool = False,
+    replace: bool = False,
 ) -> Path:
     """Write an ensemble as an MLflow model folder, whole or not at all, after it has answered a first question.
 
     Args:
         out: a new or empty folder.
-        networks: the voters; those of weight 0 are left out, files of the same content are stored once.
+        networks: the voters; those of weight 0 are left out. What is equal is stored once: files, and the encoders of
+            networks that differ in their heads alone.
         classes: names, in the order of the answer's columns.
         card: Markdown for the model card: what the ensemble was chosen from, and its honest estimate.
         provenance: what members.json shall remember of its making (JSON values).
+        temperature: that the logarithms of the mixed probabilities are divided by, above 0.
+        attachments: more files for the folder, such as the card's plots: name within it to content.
+        with_onnx: whether the ensemble is written as one ONNX graph too, checked against the rest.
+        replace: whether `out` may be an earlier export, which stays as it is until the new one is complete.
 
     Returns:
         `out`.
 
     Raises:
         OutputError: `out` already holds something, or the disk is full.
-        ModelError: a network is missing, broken, or does not know every class.
-        EnsembleError: there is no network, or the weights are not shares.
+        ModelError: a network is missing, broken, or does not know every class; or the ONNX graph answers otherwise.
+        EnsembleError: there is no network, the weights are not shares, or the temperature is not above 0.
     """
-    _check_weights(networks)
-    with new_folder(out) as staging, tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as scratch:
+    _check_vote(networks, temperature)
+    with (
+        _folder_to_fill(out, replace=replace) as staging,
+        tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as scratch,
+    ):
         content = Path(scratch) / "ensemble"
         content.mkdir()
         _store_code(content / "architectures")
@@ -84,43 +113,101 @@ def write_artifact(
         members = {
             "format": MEMBERS_FORMAT,
             "classes": list(classes),
+            "temperature": temperature,
             "networks": entries,
             "provenance": dict(provenance),
         }
-        (content / "members.json").write_text(json.dumps(members, indent=2) + "\n", encoding="utf-8")
+        (content / MEMBERS_FILE.name).write_text(json.dumps(members, indent=2) + "\n", encoding="utf-8")
         _save_as_mlflow_model(staging, content, classes=classes)
         (staging / CARD_FILE).write_text(full_card(card, classes=classes, networks=entries), encoding="utf-8")
+        _attach(staging, attachments)
         _ask_once(staging, classes=classes)
+        if with_onnx:
+            write_onnx(staging, staging / ONNX_FILE)
     return out
 
 
-def _check_weights(networks: Sequence[ArtifactNetwork]) -> None:
+def is_artifact(folder: Path) -> bool:
+    """Whether a folder is an export of ours."""
+    return (folder / "MLmodel").is_file() and (folder / MEMBERS_FILE).is_file()
+
+
+def _folder_to_fill(out: Path, *, replace: bool) -> AbstractContextManager[Path]:
+    return replaced_folder(out, is_ours=is_artifact, what="an earlier export") if replace else new_folder(out)
+
+
+def _check_vote(networks: Sequence[ArtifactNetwork], temperature: float) -> None:
     weights = [network.weight for network in networks]
     if not networks:
         raise EnsembleError("an ensemble must have a network, got 0")
     if not all(weight >= 0 for weight in weights) or abs(sum(weights) - 1) > 1e-6:
         raise EnsembleError(f"weights must be non-negative with the sum 1, got {weights}")
+    if not 0 < temperature < math.inf:
+        raise EnsembleError(f"temperature must be above 0 and finite, got {temperature}")
+
+
+def _attach(folder: Path, attachments: Mapping[str, bytes]) -> None:
+    for name, content in attachments.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
 
 
 def _store_networks(
     folder: Path, networks: Sequence[ArtifactNetwork], *, classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Copy each different file once, in float32, and say in members.json's words what it is."""
-    entries: dict[str, dict[str, Any]] = {}
+    """Store each different network once, in float32, and say in members.json's words what it is."""
+    entries: dict[tuple[str, bool, int], dict[str, Any]] = {}
+    encoders: dict[str, str] = {}  # by digest, the files that hold them
     for network in networks:
-        spec = load_spec(network.path)
-        _check_classes(spec, classes, network.path)
-        digest = hashlib.sha256(network.path.read_bytes()).hexdigest()
-        if digest not in entries:
-            file = f"{len(entries):02d}-{network.member}-{network.role}.safetensors"
-            _store_float32(network.path, folder / file, spec)
-            entries[digest] = {"file": file, "weight": 0.0, "votes": [], **asdict(spec)}
-        entry = entries[digest]
+        saved = load_spec(network.path)
+        _check_classes(saved, classes, network.path)
+        spec = _with_looks(saved, network)
+        key = (hashlib.sha256(network.path.read_bytes()).hexdigest(), spec.mirror, spec.shift_px)
+        if key not in entries:
+            name = f"{len(entries):02d}-{network.member}-{network.role}"
+            entries[key] = {**_store(folder, name, network.path, encoders), "weight": 0.0, "votes": [], **asdict(spec)}
+        entry = entries[key]
         entry["weight"] += network.weight
         entry["votes"].append(
             {"member": network.member, "role": network.role, "weight": network.weight, "space": network.space}
         )
     return list(entries.values())
+
+
+def _with_looks(spec: NetworkSpec, network: ArtifactNetwork) -> NetworkSpec:
+    mirror = spec.mirror if network.mirror is None else network.mirror
+    shift_px = spec.shift_px if network.shift_px is None else network.shift_px
+    return dataclasses.replace(spec, mirror=mirror, shift_px=shift_px)
+
+
+def _store(folder: Path, name: str, source: Path, encoders: dict[str, str]) -> dict[str, Any]:
+    """Write a saved network's tensors, without the encoder where a file has it already: `file` and `encoder_from`.
+
+    A whole network is a saved model of its own, so that a later trial can start from it or blend with it.
+    """
+    spec, state = load_spec(source), {name: _to_float32(tensor) for name, tensor in load_weights(source).items()}
+    digest = _encoder_digest(spec, state)
+    if digest in encoders:
+        file = f"{name}.heads.safetensors"
+        save_file({name: t for name, t in state.items() if not name.startswith(ENCODER)}, folder / file)
+    else:
+        file = encoders[digest] = f"{name}.safetensors"
+        save_network(folder / file, state, spec)
+    (folder / file).chmod(0o644)
+    return {"file": file, "encoder_from": None if encoders[digest] == file else encoders[digest]}
+
+
+def _encoder_digest(spec: NetworkSpec, state: Mapping[str, torch.Tensor]) -> str:
+    """Equal for encoders that are built alike and hold the same numbers."""
+    digest = hashlib.sha256(json.dumps([spec.backbone, encoder_design(spec.design)]).encode())
+    for name in sorted(name for name in state if name.startswith(ENCODER)):
+        digest.update(f"{name} {tuple(state[name].shape)} {state[name].dtype}".encode())
+        digest.update(state[name].contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _to_float32(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _store_code(folder: Path) -> None:
@@ -134,13 +221,6 @@ def _check_classes(spec: NetworkSpec, classes: Sequence[str], path: Path) -> Non
     if missing:
         known = ", ".join(spec.classes)
         raise ModelError(f"network must know every class, got {known} without {', '.join(missing)}: {path}")
-
-
-def _store_float32(source: Path, target: Path, spec: NetworkSpec) -> None:
-    """A saved model of its own, so that a later trial can start from it or blend with it."""
-    tensors = load_weights(source)
-    save_network(target, {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, spec)
-    target.chmod(0o644)
 
 
 def _save_as_mlflow_model(folder: Path, content: Path, *, classes: Sequence[str]) -> None:

@@ -1,30 +1,47 @@
-"""The final job: bags of the best configs, a selection among bags and trials, and an honest comparison."""
+"""The final job: bags of the best configs, a choice among bags and trials, and what to expect of it."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from search.bags import LEAST_BAGS_S, bag_candidates, clear_bags
-from search.candidates import Candidate, stack_probs, trial_candidates
-from search.comparison import compare
+from search.candidate_library import make_library
+from search.candidates import Candidate, trial_candidates
+from search.comparison import (
+    DEFAULT_TRIAL,
+    Choice,
+    add_test_scores,
+    choose_ensemble,
+    on_joined_faces,
+    on_other_faces,
+    towards_average,
+)
 from search.console import SearchConsole
-from search.ensemble import selection_or_average
-from search.final_records import ensemble_document, free_key, summary_document, track_ensemble
+from search.ensemble.library import make_kind
+from search.final_records import Finished, ensemble_document, free_key, summary_document, track_ensemble
 from search.folder import SearchFolder
+from search.options import list_options
+from search.other_faces import OtherFaces, probs_on_others, read_other_faces
+from search.people import score_people
 from search.plan import EnsemblePlan
 from search.prelaunch import open_same_table
+from search.progress import Told, progress_bars
 from search.recorder import usable
+from search.shortlist import notes_on_faces, notes_on_scores, shortlist
+from search.soup import make_soups
 from search.tracking import Tracker
 from spaces.errors import SearchError
-from trainables.metrics import macro_f1
+from trainables.data.table import FaceTable
+from trainables.out_of_bag import out_of_bag
 
 
 def build_ensemble(folder: SearchFolder, plan: EnsemblePlan, *, screen_to_stderr: bool = False) -> dict[str, Any]:
-    """Train bags, select members, compare, and write ensemble.json and summary.json.
+    """Train bags, choose members, estimate, and write ensemble.json and summary.json.
 
     Args:
         folder: of a search with at least one scored trial.
@@ -36,6 +53,7 @@ def build_ensemble(folder: SearchFolder, plan: EnsemblePlan, *, screen_to_stderr
 
     Raises:
         SearchError: the search has no scored trial, or its face table has changed since.
+        DataError: the faces of another kind can't be used.
         EnsembleError: nothing is left that could vote.
     """
     started_s = time.time()
@@ -43,13 +61,14 @@ def build_ensemble(folder: SearchFolder, plan: EnsemblePlan, *, screen_to_stderr
     if plan.time_budget_s is None:
         plan = replace(plan, time_budget_s=max(LEAST_BAGS_S, manifest.wall_s))
     table = open_same_table(manifest)
+    others = None if plan.also is None else read_other_faces(Path(plan.also), table)
     ranked = usable(records)
     if not ranked:
         raise SearchError(f"search must have a scored trial, got {len(records)} without: {folder.path}")
     screen = SearchConsole(
         default=ranked[0].config,
         noun="bag",
-        n_trials=plan.n_bags or None,
+        n_trials=plan.n_bags * min(plan.n_configs, len(ranked)) if plan.n_bags else None,
         time_budget_s=plan.time_budget_s,
         console=Console(stderr=screen_to_stderr),
     )
@@ -58,18 +77,16 @@ def build_ensemble(folder: SearchFolder, plan: EnsemblePlan, *, screen_to_stderr
         bags = bag_candidates(folder, table, ranked, plan=plan, screen=screen, tracker=tracker)
         screen.close()
         candidates = [*trial_candidates(folder, records), *bags]
-        members = select_members(candidates, max_members=plan.max_members, seed=plan.seed)
-        comparison = compare(
-            candidates, members, table, best_trial=best_trial(candidates), max_members=plan.max_members, seed=plan.seed
-        )
-        ensemble = ensemble_document(folder, candidates, members, comparison=comparison, plan=plan)
+        found = _choose(folder, table, candidates, plan=plan, others=others)
+        for note in found.notes:
+            screen.message(note)
+        ensemble = ensemble_document(folder, found, plan=plan)
         ensemble["run_key"] = free_key("ensemble", tracker)
         folder.write_ensemble(ensemble)
-        summary = summary_document(
-            folder, manifest, records, ensemble, wall_s=manifest.wall_s + time.time() - started_s
-        )
+        wall_s = manifest.wall_s + time.time() - started_s
+        summary = summary_document(folder, manifest, records, ensemble, wall_s=wall_s)
         folder.write_summary(summary)
-        clear_bags(folder, keep={candidate.key for candidate in candidates})
+        clear_bags(folder, keep={candidate.key for candidate in found.candidates})
         track_ensemble(tracker, ensemble, folder, records)
     finally:
         screen.close()
@@ -77,32 +94,68 @@ def build_ensemble(folder: SearchFolder, plan: EnsemblePlan, *, screen_to_stderr
     return summary
 
 
-def select_members(candidates: Sequence[Candidate], *, max_members: int, seed: int) -> dict[str, float]:
-    """Weights by candidate, chosen on the valid split: a bagged selection, or the plain average if that is as good.
-
-    Raises:
-        EnsembleError: there is no candidate.
-    """
-    chosen = selection_or_average(
-        stack_probs(candidates),
-        candidates[0].scores.labels,
-        averageable=np.array([candidate.is_complete for candidate in candidates]),
-        max_members=max_members,
-        seed=seed,
+def _choose(
+    folder: SearchFolder,
+    table: FaceTable,
+    candidates: Sequence[Candidate],
+    *,
+    plan: EnsemblePlan,
+    others: OtherFaces | None,
+) -> Finished:
+    """Who votes, what to expect of it, and what it costs."""
+    with progress_bars() as told:
+        listed, notes = shortlist(candidates, table)
+        if plan.soup:
+            listed += make_soups(folder, table, listed, seed=plan.seed, progress=told("cooking soups"))
+        objective = None if plan.objective == "own" else plan.objective
+        joined = []
+        if others is not None and objective is not None:
+            joined = [(others, probs_on_others(folder, listed, others, progress=told("asking about the other faces")))]
+        library = make_library(listed, n_configs=plan.n_configs, others=joined, objective=objective)
+        notes += notes_on_faces(library.kinds[0], table.info.classes)
+        notes += notes_on_scores(listed, library.kinds[0].faces.macro_f1_alone().tolist(), DEFAULT_TRIAL)
+        choice = choose_ensemble(
+            library, max_members=plan.max_members, seed=plan.seed, told=told("cross-fitting the ways to choose")
+        )
+        told_of_others = None
+        if others is not None:
+            told_of_others = _score_others(folder, listed, choice, others, told=told, is_joined=bool(joined))
+        n_test_rows = add_test_scores(choice, listed, table, told=told("the sealed test"))
+        options = list_options(listed, library, choice, table, seed=plan.seed, told=told)
+    return Finished(
+        candidates=listed,
+        choice=choice,
+        curve=towards_average(library, choice),
+        people=score_people(choice, library, _labelled_subjects(listed[0])),
+        options=options,
+        others=told_of_others,
+        out_of_bag=out_of_bag([candidate.folder for candidate in listed if candidate.is_bag]),
+        notes=notes,
+        n_test_rows=n_test_rows,
     )
-    weights = chosen.weights.tolist()
-    return {candidate.key: w for candidate, w in zip(candidates, weights, strict=True) if w > 0}
 
 
-def best_trial(candidates: Sequence[Candidate]) -> str:
-    """The trial whose stored scores are the best; empty where bags alone are left.
-
-    A trial that was interrupted may have stored an epoch that its record had not heard of.
-    """
-    trials = [candidate for candidate in candidates if candidate.key.startswith("t")]
-    return max(trials, key=_stored_macro_f1).key if trials else ""
-
-
-def _stored_macro_f1(candidate: Candidate) -> float:
+def _labelled_subjects(candidate: Candidate) -> list[str | None]:
     scores = candidate.scores
-    return macro_f1(scores.labels, scores.logits.argmax(axis=1), len(scores.classes))
+    return [name for name, label in zip(scores.subjects, scores.labels.tolist(), strict=True) if label >= 0]
+
+
+def _score_others(
+    folder: SearchFolder,
+    candidates: Sequence[Candidate],
+    choice: Choice,
+    others: OtherFaces,
+    *,
+    told: Told,
+    is_joined: bool,
+) -> dict[str, Any]:
+    """The rows on faces of another kind; but for the average of all, where those had no part in choosing."""
+    facts = {"faces": others.name, "n": len(others.labels), "left_out": others.left_out, "is_joined": is_joined}
+    if is_joined and choice.judgement is not None:
+        return {**facts, **on_joined_faces(choice, 1)}
+    rows = {row: weights for row, weights in choice.rows.items() if row != "uniform"}
+    needed = np.flatnonzero(np.any([weights > 0 for weights in rows.values()], axis=0))
+    voters = [candidates[index] for index in needed.tolist()]
+    probs = probs_on_others(folder, voters, others, progress=told("asking about the other faces"))
+    kind = make_kind(probs, others.labels, others.subjects)
+    return {**facts, **on_other_faces(kind, {row: weights[needed] for row, weights in rows.items()})}

@@ -1,19 +1,30 @@
 """What the final job writes down: ensemble.json, summary.json, and runs in MLflow."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from search.candidates import Candidate
-from search.comparison import Comparison
+from search.card_pictures import card_pictures
+from search.card_sections import choice_section
+from search.comparison import Choice
+from search.ensemble.sweep import StepCurve
 from search.folder import SearchFolder, SearchManifest, TrialRecord
-from search.model_card import choice_section
+from search.options import Option
 from search.plan import EnsemblePlan
 from search.recorder import count_ends
 from search.stopping import measure_stopping
 from search.tracking import Tracker
-from spaces.errors import EnsembleError
+from trainables.metrics import macro_f1
+from trainables.scores import Scores
+
+N_DRAWN = 201
+"""Points of a curve that are kept for drawing it."""
+SMOOTHED_BY = 0.05
+"""Half the width of the smoothing, in weight."""
 
 
 def parent_key(tracker: Tracker) -> str:
@@ -35,36 +46,88 @@ def free_key(name: str, tracker: Tracker) -> str:
     return key
 
 
-def ensemble_document(
-    folder: SearchFolder,
-    candidates: Sequence[Candidate],
-    members: Mapping[str, float],
-    *,
-    comparison: Comparison,
-    plan: EnsemblePlan,
-) -> dict[str, Any]:
-    """The content of ensemble.json, members by weight. Raises EnsembleError where there is none."""
-    by_key = {candidate.key: candidate for candidate in candidates}
-    if not members:
-        raise EnsembleError("an ensemble must have a member, got none")
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """What a final job found.
+
+    Attributes:
+        candidates: that could vote.
+        choice: who votes, and what to expect of it.
+        curve: of the ensemble mixed with the plain average.
+        options: ensembles to pick from by their cost.
+        others: scores on faces of another kind; None where there are none.
+        people: scores by person; None where they are not known.
+        out_of_bag: what the bags say of training faces that they did not see; None where there are none.
+        notes: what to know of it, in sentences.
+        n_test_rows: faces of the sealed test that were read.
+    """
+
+    candidates: Sequence[Candidate]
+    choice: Choice
+    curve: StepCurve
+    options: Sequence[Option]
+    others: Mapping[str, Any] | None
+    people: Mapping[str, Any] | None
+    out_of_bag: Scores | None
+    notes: Sequence[str]
+    n_test_rows: int
+
+
+def ensemble_document(folder: SearchFolder, found: Finished, *, plan: EnsemblePlan) -> dict[str, Any]:
+    """The content of ensemble.json, members by weight."""
+    choice = found.choice
+    weights = choice.rows["ensemble"].tolist()
+    members = {c.key: weight for c, weight in zip(found.candidates, weights, strict=True) if weight > 0}
+    by_key = {candidate.key: candidate for candidate in found.candidates}
+    voting = {*members, *(key for option in found.options for key in option.members)}
     return {
-        "classes": list(candidates[0].scores.classes),
+        "classes": list(found.candidates[0].scores.classes),
         "plan": asdict(plan),
-        "candidates": [candidate.key for candidate in candidates],
+        "candidates": list(by_key),
+        "method": choice.method,
         "members": [
-            {
-                "member": key,
-                "weight": weight,
-                "space": by_key[key].blend_space,
-                "networks": [
-                    {"path": _relative(v.path, folder), "weight": v.weight, "role": v.role} for v in by_key[key].voters
-                ],
-            }
-            for key, weight in sorted(members.items(), key=lambda item: -item[1])
+            {"member": key, "weight": weight} for key, weight in sorted(members.items(), key=lambda item: -item[1])
         ],
-        "scores": comparison.scores,
-        "n_test_rows": comparison.n_test_rows,
+        "voters": {key: _voters(by_key[key], folder) for key in sorted(voting)},
+        "temperature": 1.0 if choice.calibration is None else choice.calibration.temperature,
+        "scores": choice.scores,
+        "methods": choice.methods,
+        "differences": choice.differences,
+        "others": found.others,
+        "options": [option.to_document() for option in found.options],
+        "calibration": None if choice.calibration is None else asdict(choice.calibration),
+        "confusion": None if choice.confusion is None else choice.confusion.round(3).tolist(),
+        "curve": _drawn(found.curve),
+        "people": found.people,
+        "out_of_bag": _out_of_bag_score(found.out_of_bag),
+        "notes": list(found.notes),
+        "n_test_rows": found.n_test_rows,
     }
+
+
+def _voters(candidate: Candidate, folder: SearchFolder) -> dict[str, Any]:
+    """A candidate's networks, and how they are mixed."""
+    return {
+        "space": candidate.blend_space,
+        "networks": [{"path": _relative(v.path, folder), "weight": v.weight, "role": v.role} for v in candidate.voters],
+    }
+
+
+def _drawn(curve: StepCurve) -> dict[str, list[float]]:
+    """A curve at enough points to draw it."""
+    weights = np.linspace(0.0, 1.0, N_DRAWN)
+    return {
+        "weight": weights.tolist(),
+        "exact": [curve.score_at(weight) for weight in weights.tolist()],
+        "smoothed": curve.smoothed(weights, window=SMOOTHED_BY).tolist(),
+    }
+
+
+def _out_of_bag_score(scores: Scores | None) -> dict[str, Any] | None:
+    if scores is None:
+        return None
+    n_faces = int((scores.labels >= 0).sum())
+    return {"macro_f1": macro_f1(scores.labels, scores.logits.argmax(axis=1), len(scores.classes)), "n": n_faces}
 
 
 def _relative(path: Path, folder: SearchFolder) -> str:
@@ -89,7 +152,11 @@ def summary_document(
         **count_ends(records),
         "stopping": asdict(measure_stopping(records, manifest.plan)),
         "scores": ensemble["scores"],
-        "members": [{"member": m["member"], "weight": m["weight"]} for m in ensemble["members"]],
+        "method": ensemble["method"],
+        "differences": ensemble["differences"],
+        "others": ensemble["others"],
+        "notes": ensemble["notes"],
+        "members": ensemble["members"],
         "artifact": None,
         "tracking_uri": manifest.tracking_uri,
         "experiment_id": manifest.experiment_id,
@@ -115,19 +182,21 @@ def track_ensemble(
         for split in ("valid", "estimate", "test")
         if score.get(split) is not None
     }
+    metrics |= {f"gain_over_{row}/macro_f1": found["difference"] for row, found in ensemble["differences"].items()}
+    if ensemble["others"]:
+        metrics |= {f"{row}/other_macro_f1": found["score"] for row, found in ensemble["others"]["scores"].items()}
+    if ensemble["calibration"]:
+        before, after = ensemble["calibration"]["error"]
+        metrics |= {"calibration/error_before": before, "calibration/error": after}
     tracker.log_summary(key, {**metrics, "best/macro_f1": ensemble["scores"]["ensemble"]["valid"]})
-    scores = card_scores(ensemble["scores"])
-    note = {"mlflow.note.content": choice_section(search=folder.name, ends=count_ends(records), scores=scores)}
+    text = choice_section(search=folder.name, ends=count_ends(records), scores=ensemble["scores"])
+    note = {"mlflow.note.content": text}
     tracker.set_tags(key, note)
     tracker.set_tags(parent_key(tracker), note)
     tracker.log_artifact(key, folder.ensemble_dir / "ensemble.json")
+    for name, picture in card_pictures(ensemble).items():
+        file = folder.ensemble_dir / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(picture)
+        tracker.log_artifact(key, file)
     tracker.end_run(key, "completed")
-
-
-def card_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Scores of ensemble.json in the form of the model card."""
-    found = {}
-    for row, score in scores.items():
-        low, high = score["estimate_interval"]
-        found[row] = {**score, "estimate": {"score": score["estimate"], "low": low, "high": high}}
-    return found

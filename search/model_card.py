@@ -3,13 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SCORE_ROWS = {
-    "default": "default config",
-    "best_trial": "best trial",
-    "uniform": "uniform average",
-    "ensemble": "this ensemble",
-}
-
 ENCODER_WORDS = {
     "pooled": "",
     "dan": " with cross attention",
@@ -17,37 +10,6 @@ ENCODER_WORDS = {
     "two_branch": " beside {appearance_backbone}",
 }
 """What stands around a backbone, by its design's encoder."""
-
-
-def choice_section(*, search: str, ends: Mapping[str, int], scores: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown about the search behind an ensemble and the scores, the honest one first among them.
-
-    Args:
-        search: name.
-        ends: trials per end, such as `completed` and `stopped`.
-        scores: for `default`, `best_trial`, `uniform` and `ensemble`, where known: `valid` (chosen by), `test`
-            (sealed), and `estimate`: {`score`, `low`, `high`}.
-    """
-    n_trials = sum(ends.values())
-    ended = ", ".join(f"{count} {end}" for end, count in ends.items() if count)
-    lines = [
-        f"Chosen from the {n_trials} trials of the search `{search}` ({ended}).",
-        "",
-        "| macro-F1 | honest estimate (95 % interval) | sealed test | on the faces it was chosen by |",
-        "|---|---|---|---|",
-    ]
-    for key, name in SCORE_ROWS.items():
-        if key in scores:
-            row = scores[key]
-            numbers = [_interval(row.get("estimate")), _f(row.get("test")), _f(row.get("valid"))]
-            lines.append(f"| {name} | {' | '.join(numbers)} |")
-    lines += [
-        "",
-        "The last column is too good to be expected elsewhere: it was used to choose. The honest estimate repeats the "
-        "choice on bootstrap draws of the people (or of the faces, where people are not known) and scores it on those "
-        "left out.",
-    ]
-    return "\n".join(lines)
 
 
 def full_card(card: str, *, classes: Sequence[str], networks: Sequence[Mapping[str, Any]]) -> str:
@@ -98,7 +60,8 @@ def full_card(card: str, *, classes: Sequence[str], networks: Sequence[Mapping[s
             "- It names the expression a face shows, not what a person feels. Do not use it to decide about people.",
             "- Its score holds for faces like those it was judged on; other cameras, ages and cultures need a test of "
             "their own (`affectune evaluate`).",
-            "- The probabilities are averages of networks and are not calibrated.",
+            "- The probabilities are averages of networks; how far to trust them stands under Calibration, if it was "
+            "measured.",
             "",
         ]
     )
@@ -124,13 +87,3 @@ def _built(entry: Mapping[str, Any]) -> str:
         return words
     seen = f"a hand, seen by {design['hand_backbone']} with {rule['threshold']:.3g} or more, makes it {rule['target']}"
     return f"{words}; {seen}" + (f", unless it is {' or '.join(rule['exceptions'])}" if rule["exceptions"] else "")
-
-
-def _f(value: Any) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _interval(estimate: Mapping[str, Any] | None) -> str:
-    if not estimate:
-        return "-"
-    return f"{_f(estimate.get('score'))} ({_f(estimate.get('low'))} to {_f(estimate.get('high'))})"

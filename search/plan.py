@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+JoinedAs = Literal["own", "mean", "worst"]
+"""By what an ensemble is chosen where there are faces of a second kind: the search's own faces alone, or both."""
+
 GpuWish = float | Literal["auto"] | None
 """GPUs a trial: a number, as small a part as was measured to do, or what there is."""
 
@@ -50,16 +53,22 @@ class EnsemblePlan:
     """How the final job builds its ensemble.
 
     Attributes:
-        n_bags: trained anew; 0 selects among the trials as they are; None takes up to 4, as the time allows.
+        n_bags: of each config; 0 selects among the trials as they are; None takes up to 4 in all, as the time allows.
         n_configs: how many of the best trials' configs the bags repeat.
+        n_snapshots: late epochs that a bag keeps beside its best one, as candidates of their own.
+        soup: whether weights of candidates with one start are averaged to further candidates.
         max_members: of the ensemble.
         time_budget_s: for all bags together; None grants them as long as the search took.
         max_concurrent, cpus_per_trial, gpus_per_trial, address: as for a search.
         seed: of the bags' subsamples and of the selection.
+        also: labelled faces of another kind, a face table or a source, that the ensemble is scored on too.
+        objective: whether those have a part in choosing: own (none), mean of both macro-F1, or the worst of the two.
     """
 
     n_bags: int | None = None
     n_configs: int = 3
+    n_snapshots: int = 0
+    soup: bool = False
     max_members: int = 8
     time_budget_s: float | None = None
     max_concurrent: int | None = None
@@ -67,3 +76,5 @@ class EnsemblePlan:
     gpus_per_trial: GpuWish = None
     address: str | None = None
     seed: int = 0
+    also: str | None = None
+    objective: JoinedAs = "own"

@@ -1,5 +1,6 @@
 """What is noted of each trial while a search runs: its record on disk, its line on the screen, its run in MLflow."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -7,6 +8,7 @@ from search.ends import TrialEnd
 from search.folder import SearchFolder, TrialRecord
 from search.run_log import RunLog
 from search.state import end_trial_run, epoch_metrics, start_trial_run
+from trainables.kept_epochs import SNAPSHOTS_DIR
 from trainables.run import CHECKPOINT_FILE
 from trainables.trainer import HEAD_FILE, WEIGHTS_FILE
 
@@ -25,7 +27,8 @@ class Screen(Protocol):
 
 
 class Recorder:
-    """Keeps the records of a search. Weights stay for the default and the `keep_weights` best trials alone.
+    """Keeps the records of a search. Weights, and latest epochs beside the best one, stay for the default and the
+    `keep_weights` best trials alone; scores stay.
 
     The record on disk is always written first: it is what a killed search goes on from, and what the sampler's
     journal and MLflow have missed of it is made up for then.
@@ -129,8 +132,10 @@ class Recorder:
         self._weighty += [ended] if _may_lose_weights(ended) and ended not in self._weighty else []
         self._weighty = rank(self._weighty)
         for record in self._weighty[self._keep_weights :]:
+            folder = self._folder.trial_dir(record.trial_id)
             for name in (WEIGHTS_FILE, HEAD_FILE):
-                (self._folder.trial_dir(record.trial_id) / name).unlink(missing_ok=True)
+                (folder / name).unlink(missing_ok=True)
+            shutil.rmtree(folder / SNAPSHOTS_DIR, ignore_errors=True)
         del self._weighty[self._keep_weights :]
 
 

@@ -13,6 +13,11 @@ class DataConfig(Section):
     subsample_ratio: float = Field(
         default=1.0, gt=0, le=1, description="share of the training faces, stratified by class"
     )
+    subsample_by: Literal["faces", "subjects"] = Field(
+        default="faces",
+        description="what a subsample draws: faces one by one, or subjects with all their faces, each class as near to "
+        "its share as they allow; a face without a subject is drawn by itself",
+    )
     sampler: Literal["shuffle", "weighted", "upsample"] = Field(
         default="shuffle",
         description="shuffle: each face once an epoch; weighted: drawn with replacement by (1 / N_c)^power; upsample: "
@@ -150,6 +155,12 @@ class TrainConfig(Section):
         description="torch.compile of the network; auto compiles where a measurement on this GPU (made by "
         "--gpus-per-trial auto) says that it saves more over the trial's steps than it "
         "costs, and nowhere else; where compiling fails the trial goes on without",
+    )
+    snapshots: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="last epochs whose weights and scores are kept beside the best one's, where the trial completes",
     )
     seed: int = Field(default=0, ge=0, lt=2**31, description="subsample, initialisation, order and augmentation")
 

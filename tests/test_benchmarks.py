@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -163,3 +164,35 @@ def test_benchmark_says_what_it_asks_and_by_which_command(path: Path) -> None:
 
     assert re.search(rf"^ *(Run: )?python benchmarks/{path.name}", text, re.MULTILINE)
     assert "return report(" in text
+
+
+def run_bench(name: str, out: Path, *words: str) -> list[dict[str, Any]]:
+    """The rows of a benchmark at a size of seconds."""
+    command = [sys.executable, str(BENCHMARKS / f"bench_{name}.py"), "--json", str(out), "--runs", "1", *words]
+    subprocess.run(command, check=True, cwd=BENCHMARKS.parent, stdout=subprocess.DEVNULL)
+    rows: list[dict[str, Any]] = json.loads(out.read_text())["rows"]
+    return rows
+
+
+@pytest.mark.slow
+def test_selection_is_measured_against_the_loop_and_says_where_a_peer_is_missing(tmp_path: Path) -> None:
+    sizes = ("--candidates", "6", "--samples", "80", "--rounds", "4")
+    large = ("--large-candidates", "10", "--large-samples", "300")
+
+    loop, autogluon, at_scale, memory = run_bench(
+        "selection", tmp_path / "rows.json", *sizes, *large, "--autogluon", str(tmp_path / "python")
+    )
+
+    assert loop["ratio"] > 1 and loop["peer"].endswith("same picks")
+    assert "AutoGluon is not installed" in autogluon["name"]
+    assert (autogluon["value"], autogluon["met"]) == (None, None)
+    assert 0 < at_scale["value"] < 10 and at_scale["met"]
+    assert 20 < memory["value"] < 1000
+
+
+@pytest.mark.slow
+def test_blending_is_measured_against_the_grid(tmp_path: Path) -> None:
+    rows = run_bench("blending", tmp_path / "rows.json", "--samples", "200", "--points", "101", "--many", "300")
+
+    assert rows[0]["ratio"] > 1
+    assert [row["value"] > 0 for row in rows] == [True] * 4

@@ -13,11 +13,12 @@ import torch
 
 from spaces.config import TrialConfig
 from spaces.errors import AffectuneError
-from trainables.best import Best
 from trainables.budget import OutOfTime
 from trainables.data.table import shared_table
 from trainables.device import check_device
 from trainables.embeddings.cache import default_cache
+from trainables.epochs import BestEpochs
+from trainables.kept_epochs import ScoredEpoch
 from trainables.memory import cap_gpu_memory, free_memory, keep_pages
 from trainables.outputs import new_file
 from trainables.trainer import EpochReport, Trainer
@@ -44,6 +45,7 @@ class TrialOrder:
         search_ends_s: Unix time by which the search must have; None for no end.
         gpu_share: of a GPU, where trials share one; more of its memory the trial can't take.
         checkpoint_s: seconds between checkpoints, so that a lost worker costs no more than this and an epoch.
+        asks_unseen: when it completes, training faces that it left out are scored too.
     """
 
     trial_id: str
@@ -57,6 +59,7 @@ class TrialOrder:
     search_ends_s: float | None = None
     gpu_share: float = 1.0
     checkpoint_s: float = 20.0
+    asks_unseen: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a scheduler's config."""
@@ -75,7 +78,8 @@ class TrialRun:
         self._folder = Path(order.folder)
         self._trainer: Trainer | None = None
         self._error: EpochReport | None = None
-        self._saved: Best | None = None
+        self._saved: ScoredEpoch | None = None
+        self._saved_answers: BestEpochs | None = None
         self._saved_s = time.monotonic()
         prepare_worker(order.n_threads)
         try:
@@ -123,6 +127,7 @@ class TrialRun:
             search_ends_s=order.search_ends_s,
             n_workers=order.n_workers,
             embeddings=default_cache(),
+            asks_unseen=order.asks_unseen,
         )
         return trainer
 
@@ -141,10 +146,16 @@ class TrialRun:
 
     def _save(self, report: EpochReport) -> None:
         assert self._trainer is not None
-        best = self._trainer.best
-        if best is not None and best is not self._saved:
+        kept = self._trainer.kept
+        if kept.best is not None and kept.best is not self._saved:
             self._trainer.save_outputs(self._folder)
-            self._saved = best
+            self._saved = kept.best
+        if kept.answers is not self._saved_answers:
+            kept.save_answers(self._folder)
+            self._saved_answers = kept.answers
+        if report["end"] == "completed":
+            kept.save_snapshots(self._folder)
+            self._trainer.save_out_of_bag(self._folder)
         if not report["end"] and time.monotonic() - self._saved_s > self._order.checkpoint_s:
             with new_file(self._folder / CHECKPOINT_FILE) as staging, staging.open("wb") as file:
                 torch.save(self._trainer.state_dict(), file)  # to a path, it would not say that the disk is full

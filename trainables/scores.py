@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +73,31 @@ def softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     shifted = np.asarray(logits, dtype=np.float64)
     shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), dtype=np.float64)
+
+
+def to_logits(probs: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """Logits whose softmax are these probabilities; none is taken to be below 1e-12."""
+    return np.asarray(np.log(np.maximum(probs, 1e-12)), dtype=np.float32)
+
+
+def blend_logits(
+    logits: npt.NDArray[np.float32],
+    partner: npt.NDArray[np.float32],
+    *,
+    weight: float,
+    space: Literal["probs", "logits"],
+) -> npt.NDArray[np.float32]:
+    """w * partner + (1 - w) * fine-tuned, of logits or of probabilities (then as logits of those).
+
+    Args:
+        logits: [samples, classes], of the fine-tuned network.
+        partner: [samples, classes].
+        weight: of the partner.
+        space: what of the two is mixed.
+    """
+    if space == "logits":
+        return (weight * partner + (1.0 - weight) * logits).astype(np.float32)
+    return to_logits(weight * softmax(partner) + (1.0 - weight) * softmax(logits))
 
 
 def save_scores(path: Path, scores: Scores) -> None:

@@ -3,9 +3,20 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from search.commands.options import add_resources, add_storage, at_least, duration_s, resources_of, storage_of
+from search.commands.options import (
+    add_resources,
+    add_storage,
+    at_least,
+    duration_s,
+    positive,
+    resources_of,
+    storage_of,
+)
+
+if TYPE_CHECKING:
+    from search.folder import SearchFolder
 
 
 def register(subparsers: Any) -> None:
@@ -13,7 +24,10 @@ def register(subparsers: Any) -> None:
     ensemble = subparsers.add_parser("ensemble", help="bags of the best configs, and a selection among all")
     ensemble.add_argument("name", metavar="NAME", help="of a search")
     ensemble.add_argument(
-        "--bags", metavar="B", type=at_least(0), help="trained anew; 0 only selects (default: up to 4, as time allows)"
+        "--bags",
+        metavar="B",
+        type=at_least(0),
+        help="of each config, on other subsamples; 0 only selects (default: up to 4 in all, as time allows)",
     )
     ensemble.add_argument(
         "--configs", metavar="N", type=at_least(1), default=3, help="best trials that bags repeat (default: 3)"
@@ -26,6 +40,21 @@ def register(subparsers: Any) -> None:
         help="for all bags together, such as 20m (default: as long as the search took)",
     )
     ensemble.add_argument("--seed", metavar="S", type=at_least(0), default=0, help="of the bags (default: 0)")
+    ensemble.add_argument(
+        "--snapshots", metavar="N", type=at_least(0), default=0, help="late epochs of bags that may vote (default: 0)"
+    )
+    ensemble.add_argument(
+        "--soup", action="store_true", help="average the weights of networks of one start, as one more candidate each"
+    )
+    ensemble.add_argument(
+        "--also", metavar="DATA", help="labelled faces of another kind (a table or a source) to be scored on too"
+    )
+    ensemble.add_argument(
+        "--objective",
+        choices=("own", "mean", "worst"),
+        default="own",
+        help="choose by the search's own faces, or by both kinds: their mean, or the worse (default: own)",
+    )
     add_resources(ensemble)
     add_storage(ensemble)
     ensemble.add_argument("--json", action="store_true", help="print summary.json")
@@ -34,7 +63,22 @@ def register(subparsers: Any) -> None:
     export = subparsers.add_parser("export", help="write the ensemble as an artifact")
     export.add_argument("name", metavar="NAME", help="of a search with an ensemble")
     export.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new or empty folder")
+    export.add_argument("--replace", action="store_true", help="DIR may be an earlier export, which makes room")
+    export.add_argument(
+        "--format",
+        choices=("pyfunc", "onnx"),
+        default="pyfunc",
+        help="onnx adds one graph of all (default: pyfunc)",
+    )
+    limits = export.add_argument_group(
+        "limits", "the best that keeps within them, of the ensembles that the final job lists"
+    )
+    limits.add_argument("--max-ms", metavar="X", type=positive, help="milliseconds an image, as measured there")
+    limits.add_argument("--max-mb", metavar="X", type=positive, help="megabytes of weights")
+    limits.add_argument("--max-members", metavar="K", type=at_least(1), help="members")
+    export.add_argument("--licence", metavar="TEXT", default="", help="of the faces, for the model card")
     export.add_argument("--register", metavar="MODEL", help="also as a version of this model in MLflow's registry")
+    export.add_argument("--force", action="store_true", help="make that version the champion in any case")
     add_storage(export)
     export.set_defaults(run=run_export)
 
@@ -42,7 +86,10 @@ def register(subparsers: Any) -> None:
 def run_ensemble(args: argparse.Namespace) -> int:
     """Build the ensemble and print the comparison."""
     from search.folder import open_folder
+    from spaces.errors import UsageError
 
+    if args.objective != "own" and args.also is None:
+        raise UsageError(f"--objective {args.objective} needs faces of another kind; --also DATA names them")
     folder = open_folder(storage_of(args), args.name)
     from search.final import build_ensemble
     from search.folder_lock import only_driver
@@ -54,44 +101,58 @@ def run_ensemble(args: argparse.Namespace) -> int:
         max_members=args.members,
         time_budget_s=args.time_budget,
         seed=args.seed,
+        n_snapshots=args.snapshots,
+        soup=args.soup,
+        also=args.also,
+        objective=args.objective,
         **resources_of(args),
     )
     with only_driver(folder):
         summary = build_ensemble(folder, plan, screen_to_stderr=args.json)
     if args.json:
         print(json.dumps(summary, indent=2))
-    else:
-        print_summary(summary)
-        print(f"next    affectune export {args.name} --storage {folder.path.parent} --out DIR")
+        return 0
+    _print_findings(folder, summary)
+    print(f"next    affectune export {args.name} --storage {folder.path.parent} --out DIR")
     return 0
 
 
 def run_export(args: argparse.Namespace) -> int:
     """Write the artifact, and register it if asked to."""
     from search.folder import open_folder
+    from spaces.errors import UsageError
 
+    if args.force and not args.register:
+        raise UsageError("--force makes a registered version the champion; --register MODEL names the model")
     folder = open_folder(storage_of(args), args.name)
-    from search.handover import export_search
+    from search.handover import ExportOrder, export_search
+    from search.options import Limits
 
-    out, version = export_search(folder, args.out, register=args.register)
-    print(f"artifact  {out}")
-    if version:
-        print(f"registered as version {version} of {args.register}")
-    print(f"next      affectune predict {out} IMAGE...")
+    order = ExportOrder(
+        limits=Limits(ms=args.max_ms, megabytes=args.max_mb, members=args.max_members),
+        register=args.register or "",
+        force=args.force,
+        replace=args.replace,
+        with_onnx=args.format == "onnx",
+        licence=args.licence,
+    )
+    exported = export_search(folder, args.out, order)
+    option = exported.option
+    print(f"artifact  {exported.path}")
+    print(f"members   {option.in_words()}")
+    if exported.registration:
+        registration = exported.registration
+        print(f"registered as version {registration.version} of {args.register}; {registration.reason}")
+    print(f"next      affectune predict {exported.path} IMAGE...")
     return 0
 
 
-def print_summary(summary: dict[str, Any]) -> None:
-    """The comparison table and the members."""
+def _print_findings(folder: "SearchFolder", summary: dict[str, Any]) -> None:
     from rich.console import Console
 
-    from search.console import print_scores
+    from search.result_tables import print_methods, print_options, print_summary
 
-    console = Console(highlight=False)
-    print_scores(summary["scores"], console=console)
-    members = ", ".join(f"{m['member']} {m['weight']:.2f}" for m in summary["members"])
-    console.print(f"members: {members}", markup=False)
-    if summary["n_test_reads"] > 1:
-        console.print(
-            f"the sealed test has now been read {summary['n_test_reads']} times for this search", markup=False
-        )
+    console, ensemble = Console(highlight=False), folder.read_ensemble()
+    print_methods(ensemble["methods"], console=console)
+    print_options(ensemble["options"], console=console)
+    print_summary(summary, console=console)

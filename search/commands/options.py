@@ -45,6 +45,14 @@ def not_negative(text: str) -> float:
     return value
 
 
+def positive(text: str) -> float:
+    """A number above 0."""
+    value = not_negative(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return value
+
+
 def share(text: str) -> float:
     """A number from 0 to 1."""
     value = not_negative(text)

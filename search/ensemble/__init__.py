@@ -1,25 +1,42 @@
 """Ensembles from stored scores: NumPy on arrays, no Ray, no torch."""
 
-from search.ensemble.blending import BlendCurve, best_blend_weight, blend, blend_curve, soft_vote
-from search.ensemble.estimate import Estimate, Interval, bootstrap_interval, honest_estimate, select_bagged
+from search.ensemble.blending import best_blend_weight, blend, blend_curve, soft_vote
+from search.ensemble.bootstrap import Interval, bootstrap_interval
+from search.ensemble.calibration import Calibration, calibrate, tempered
+from search.ensemble.crossfit import CrossFit, cross_fit
+from search.ensemble.estimate import Difference, Estimate, Judgement, honest_estimate, judge
+from search.ensemble.greedy import Selection, best_single, greedy_selection
+from search.ensemble.library import Kind, Library, Traits, make_kind, plain_traits
 from search.ensemble.macro_f1 import macro_f1_of_probs
-from search.ensemble.selection import Selection, bagged_selection, best_single, greedy_selection, selection_or_average
+from search.ensemble.selection import METHODS, Method, choose_members
 
 __all__ = [
-    "BlendCurve",
+    "METHODS",
+    "Calibration",
+    "CrossFit",
+    "Difference",
     "Estimate",
     "Interval",
+    "Judgement",
+    "Kind",
+    "Library",
+    "Method",
     "Selection",
-    "bagged_selection",
+    "Traits",
     "best_blend_weight",
     "best_single",
     "blend",
     "blend_curve",
     "bootstrap_interval",
+    "calibrate",
+    "choose_members",
+    "cross_fit",
     "greedy_selection",
     "honest_estimate",
+    "judge",
     "macro_f1_of_probs",
-    "select_bagged",
-    "selection_or_average",
+    "make_kind",
+    "plain_traits",
     "soft_vote",
+    "tempered",
 ]

@@ -4,26 +4,45 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
+from search.bag_record import BagRecord, end_bag, read_bag, write_bag
 from search.cluster import Resources
 from search.ends import TrialEnd
+from search.wanted_bags import MOST_BAGS
+from spaces.errors import OutputError
 from trainables.run import CHECKPOINT_FILE, TrialOrder, TrialRun
 
 HISTORY_FILE = "history.jsonl"
 POLL_S = 0.5
-MOST_BAGS = 4
-"""Bags that are trained where the user names no number."""
 WHOLE_SHARE = 0.75
 """A bag with this share of its trial's time is as good as whole."""
 
 
-@dataclass
+@dataclass(frozen=True)
+class BagJob:
+    """A bag that is to be trained, or to go on in its folder."""
+
+    order: TrialOrder
+    record: BagRecord
+
+    @property
+    def bag_id(self) -> str:
+        """Its folder's name."""
+        return self.order.trial_id
+
+    @property
+    def folder(self) -> Path:
+        """Where it leaves what it has."""
+        return Path(self.order.folder)
+
+
+@dataclass(frozen=True)
 class BagOutcome:
     """What became of one bag."""
 
@@ -34,76 +53,101 @@ class BagOutcome:
 
 
 def train_bags(
-    orders: Sequence[TrialOrder], resources: Resources, *, on_epoch: Callable[[str, Mapping[str, Any]], None]
+    jobs: Sequence[BagJob],
+    resources: Resources,
+    *,
+    on_epoch: Callable[[str, Mapping[str, Any]], None],
+    on_end: Callable[[BagOutcome], None],
 ) -> list[BagOutcome]:
-    """Train all bags, as many at once as there is room for. One that fails or loses its worker costs only itself.
+    """Train all bags, as many at once as there is room for. One that fails costs only itself.
+
+    A bag whose worker is lost goes on in another one, once. Where this is left before its end, bags in training are
+    cancelled, and go on from their checkpoints the next time.
 
     Args:
-        orders: one a bag.
+        jobs: one a bag.
         resources: what each takes.
-        on_epoch: is told each bag's reports as they come.
+        on_epoch: is told each bag's reports as they come, but for those of earlier times.
+        on_end: is told what became of each bag as it ends.
 
     Returns:
-        One outcome a bag, in the order of `orders`.
+        One outcome a bag, in the order of `jobs`.
     """
-    task = ray.remote(max_retries=2)(_train_bag)
-    waiting = list(orders)
-    running: dict[Any, TrialOrder] = {}
-    told: dict[str, int] = {}
+    task = ray.remote(max_retries=1)(_train_bag)
+    waiting = list(jobs)
+    running: dict[Any, BagJob] = {}
+    told = {job.bag_id: len(read_history(job.folder)) for job in jobs}
     outcomes: dict[str, BagOutcome] = {}
     try:
         while waiting or running:
             while waiting and len(running) < resources.max_concurrent:
-                order = waiting.pop(0)
-                own = resources.of(order.settings)
-                running[task.options(num_cpus=own.cpus, num_gpus=own.gpus).remote(order.to_dict())] = order
+                job = waiting.pop(0)
+                own = resources.of(job.order.settings)
+                options = task.options(num_cpus=own.cpus, num_gpus=own.gpus)
+                running[options.remote(job.order.to_dict(), asdict(job.record))] = job
             ready, _ = ray.wait(list(running), num_returns=1, timeout=POLL_S)
-            for order in running.values():
-                _tell_news(order, told, on_epoch)
+            for job in running.values():
+                _tell_news(job, told, on_epoch)
             for reference in ready:
-                order = running.pop(reference)
-                outcomes[order.trial_id] = _outcome(reference, order)
+                outcome = _outcome(reference, running.pop(reference))
+                outcomes[outcome.bag_id] = outcome
+                on_end(outcome)
     finally:
         for reference in running:  # Ctrl-C
             ray.cancel(reference, force=True)
-    return [outcomes[order.trial_id] for order in orders]
+    return [outcomes[job.bag_id] for job in jobs]
 
 
-def _train_bag(order: Mapping[str, Any]) -> str:
+def _train_bag(order: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     """Runs in a worker: one bag to its end, each report a line of its history."""
-    trial = TrialOrder(**order)
+    trial, bag = TrialOrder(**order), BagRecord(**record)
+    folder = Path(trial.folder)
+    there = read_bag(folder)
+    if there is not None and there.end is not None:  # the worker before this one was lost after its work was done
+        return
+    write_bag(folder, bag)
     run = TrialRun(trial)
-    history = Path(trial.folder) / HISTORY_FILE
+    history = folder / HISTORY_FILE
     report: dict[str, Any] = {"end": ""}
     separator = "\n" if history.exists() else ""  # ends the line that a lost worker may have left torn
     while not report["end"]:
         report = run.step()
+        if report["end"]:
+            end_bag(folder, bag, report["end"], error=str(report.get("error", "")))
         with history.open("a", encoding="utf-8") as file:
             file.write(separator + json.dumps(report) + "\n")
         separator = ""
     run.release()
-    (Path(trial.folder) / CHECKPOINT_FILE).unlink(missing_ok=True)
-    return str(report.get("error", ""))
+    if report["end"] != "preempted":
+        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 
 
-def _outcome(reference: Any, order: TrialOrder) -> BagOutcome:
-    history = read_history(Path(order.folder))
+def _outcome(reference: Any, job: BagJob) -> BagOutcome:
+    history = [line for line in read_history(job.folder) if line["end"] != "failed"]
     try:
-        error = ray.get(reference)
+        ray.get(reference)
     except RayError as lost:
-        cause = getattr(lost, "cause", None)
-        error = str(cause) if cause else f"worker was lost, got {type(lost).__name__}"
-        return BagOutcome(order.trial_id, "failed", history, error.splitlines()[0])
-    end: TrialEnd = history[-1]["end"] if history else "failed"
-    return BagOutcome(order.trial_id, end, [line for line in history if line["end"] != "failed"], error)
+        error = _sentence(lost)
+        with suppress(OutputError):  # which may be why it failed
+            end_bag(job.folder, job.record, "failed", error=error)
+        return BagOutcome(job.bag_id, "failed", history, error)
+    there = read_bag(job.folder) or job.record
+    return BagOutcome(job.bag_id, there.end or "preempted", history, there.error)
 
 
-def _tell_news(order: TrialOrder, told: dict[str, int], on_epoch: Callable[[str, Mapping[str, Any]], None]) -> None:
-    history = read_history(Path(order.folder))
-    for report in history[told.get(order.trial_id, 0) :]:
+def _sentence(lost: RayError) -> str:
+    cause = getattr(lost, "cause", None)
+    if cause is None:
+        return f"worker was lost, got {type(lost).__name__}"
+    return str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+
+
+def _tell_news(job: BagJob, told: dict[str, int], on_epoch: Callable[[str, Mapping[str, Any]], None]) -> None:
+    history = read_history(job.folder)
+    for report in history[told[job.bag_id] :]:
         if report["end"] != "failed":
-            on_epoch(order.trial_id, report)
-    told[order.trial_id] = len(history)
+            on_epoch(job.bag_id, report)
+    told[job.bag_id] = len(history)
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:

@@ -1,15 +1,11 @@
 """Mixing probabilities: the soft vote of many, and the exact blending weight of two."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
-from search.ensemble.macro_f1 import FloatArray, IntArray, check_probs, macro_f1_of_counts
+from search.ensemble.macro_f1 import FloatArray, IntArray, check_counts, check_scores
+from search.ensemble.sweep import Changes, StepCurve, sweep
 from spaces.errors import EnsembleError
-
-NARROWEST = 1e-9
-"""Intervals of the blending weight below this width are merged: no stored weight could hit them."""
 
 
 def soft_vote(probs: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> FloatArray:
@@ -27,18 +23,20 @@ def soft_vote(probs: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> Flo
 
     Source: Caruana et al., ICML 2004.
     """
-    members = np.asarray(probs, dtype=np.float64)
+    members = np.asarray(probs)
     if members.ndim != 3 or len(members) == 0:
         raise EnsembleError(f"probs must be [members, samples, classes], got shape {list(members.shape)}")
     if weights is None:
-        return np.asarray(members.mean(axis=0), dtype=np.float64)
+        return np.asarray(members.mean(axis=0, dtype=np.float64))
     shares = np.asarray(weights, dtype=np.float64)
     if shares.shape != (len(members),):
         raise EnsembleError(f"weights must be one a member ({len(members)}), got shape {list(shares.shape)}")
     if not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise EnsembleError(f"weights must be non-negative with the sum 1, got {shares.tolist()}")
-    used = np.flatnonzero(shares)
-    return np.asarray(np.tensordot(shares[used], members[used], axes=1), dtype=np.float64)
+    vote = np.zeros(members.shape[1:])
+    for member in np.flatnonzero(shares):
+        vote += np.multiply(members[member], shares[member], dtype=np.float64)
+    return vote
 
 
 def blend(partner: npt.ArrayLike, fine_tuned: npt.ArrayLike, *, weight: float) -> FloatArray:
@@ -60,91 +58,60 @@ def blend(partner: npt.ArrayLike, fine_tuned: npt.ArrayLike, *, weight: float) -
     return np.asarray(weight * first + (1 - weight) * second, dtype=np.float64)
 
 
-@dataclass(frozen=True)
-class BlendCurve:
-    """Macro-F1 as the step function of the blending weight that it is.
-
-    Attributes:
-        breakpoints: [intervals + 1], rising from 0 to 1.
-        scores: [intervals], macro-F1 anywhere strictly inside `breakpoints[i]` to `breakpoints[i + 1]`.
-    """
-
-    breakpoints: FloatArray
-    scores: FloatArray
-
-    def score_at(self, weight: float) -> float:
-        """Macro-F1 at a weight (on a breakpoint: of the interval that starts there)."""
-        interval = int(np.searchsorted(self.breakpoints, weight, side="right")) - 1
-        return float(self.scores[min(max(interval, 0), len(self.scores) - 1)])
-
-    def smoothed(self, weights: FloatArray, *, window: float) -> FloatArray:
-        """Mean of the curve over weight - window to weight + window, cut at 0 and 1; [weights]."""
-        area = np.concatenate([[0.0], np.cumsum(self.scores * np.diff(self.breakpoints))])
-        low, high = np.maximum(weights - window, 0.0), np.minimum(weights + window, 1.0)
-        mean = np.interp(high, self.breakpoints, area) - np.interp(low, self.breakpoints, area)
-        return np.asarray(mean / (high - low), dtype=np.float64)
-
-
-def blend_curve(partner: npt.ArrayLike, fine_tuned: npt.ArrayLike, labels: npt.ArrayLike) -> BlendCurve:
+def blend_curve(
+    partner: npt.ArrayLike, fine_tuned: npt.ArrayLike, labels: npt.ArrayLike, *, counts: IntArray | None = None
+) -> StepCurve:
     """Macro-F1 of the blend at every weight there is, exactly.
 
     Each class's score is a line in the weight, so a sample's prediction follows the upper envelope of as many lines
     as there are classes. The envelopes' corners are the only weights at which a count can change.
 
     Args:
-        partner: [samples, classes], at weight 1.
+        partner: [samples, classes], at weight 1; probabilities, or logits like the other's.
         fine_tuned: [samples, classes], at weight 0.
         labels: [samples], class indices; -1 is left out.
+        counts: [samples], how often each sample counts; once when omitted.
 
     Raises:
-        EnsembleError: shapes disagree, or no sample is labelled.
+        EnsembleError: shapes disagree, a number is not finite, or no sample is labelled.
     """
     first, second = _pair(partner, fine_tuned)
-    both, truth = check_probs(np.stack([first, second]), labels)
-    at_zero, slopes = both[1], both[0] - both[1]
-    start = _steepest_of_the_highest(at_zero, slopes)
-    weights, samples, old, new = _envelope_corners(at_zero, slopes, start)
-    order = np.argsort(weights, kind="stable")
-    weights, samples, old, new = weights[order], samples[order], old[order], new[order]
-
-    n_classes = at_zero.shape[1]
-    classes = np.arange(n_classes)
-    gained, lost = new[:, None] == classes, old[:, None] == classes  # [corners, classes]
-    is_true = truth[samples][:, None] == classes
-    n_pred = np.bincount(start, minlength=n_classes) + _running(gained.astype(np.int64) - lost)
-    hits_at_zero = np.bincount(truth[start == truth], minlength=n_classes)
-    hits = hits_at_zero + _running((gained & is_true).astype(np.int64) - (lost & is_true))
-    scores = macro_f1_of_counts(hits, n_pred, np.bincount(truth, minlength=n_classes))
-
-    edges = np.concatenate([[0.0], weights, [1.0]])
-    wide = np.flatnonzero(np.diff(edges) > NARROWEST)
-    breakpoints = np.concatenate([[0.0], edges[wide[1:]], [1.0]])
-    return BlendCurve(breakpoints=breakpoints, scores=scores[wide])
+    both, truth = check_scores(np.stack([second, first]), labels)
+    at_zero, at_one = (np.ascontiguousarray(scores.T) for scores in both)  # [classes, samples]
+    preds_at_zero, preds_at_one = both.argmax(axis=2)
+    start = _highest_near_an_end(at_zero, preds_at_zero, at_one)
+    end = _highest_near_an_end(at_one, preds_at_one, at_zero)
+    return sweep(
+        start, _envelope_corners(at_zero, at_one - at_zero, start=start, end=end), truth,
+        counts=check_counts(counts, labels), n_classes=len(at_zero),
+        bounds=(0.0, 1.0), at_bounds=(preds_at_zero, preds_at_one),
+    )  # fmt: skip
 
 
 def best_blend_weight(
-    partner: npt.ArrayLike, fine_tuned: npt.ArrayLike, labels: npt.ArrayLike, *, window: float = 0.05
+    partner: npt.ArrayLike,
+    fine_tuned: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    window: float = 0.05,
+    counts: IntArray | None = None,
 ) -> float:
     """The weight in the middle of the best plateau of the smoothed curve; never worse here than either end.
 
     The exact maximum is the luck of a narrow interval: smoothing costs nothing on new faces and halves the optimism.
 
     Args:
-        partner: [samples, classes], at weight 1.
+        partner: [samples, classes], at weight 1; probabilities, or logits like the other's.
         fine_tuned: [samples, classes], at weight 0.
         labels: [samples], class indices; -1 is left out.
-        window: half the width of the smoothing, in weight.
+        window: half the width of the smoothing, in weight; 0 for the exact maximum.
+        counts: [samples], how often each sample counts; once when omitted.
+
+    Raises:
+        EnsembleError: shapes disagree, a number is not finite, no sample is labelled, or the window is below 0.
     """
-    curve = blend_curve(partner, fine_tuned, labels)
-    shifted = [curve.breakpoints - window, curve.breakpoints + window]
-    corners = np.unique(np.clip(np.concatenate([*shifted, [0.0, 1.0]]), 0.0, 1.0))
-    smoothed = curve.smoothed(corners, window=window)
-    best = int(np.argmax(smoothed > smoothed.max() - 1e-12))
-    end = best
-    while end + 1 < len(corners) and smoothed[end + 1] > smoothed.max() - 1e-12:
-        end += 1
-    weight = float((corners[best] + corners[end]) / 2)
-    choices = {weight: curve.score_at(weight), 0.0: float(curve.scores[0]), 1.0: float(curve.scores[-1])}
+    curve = blend_curve(partner, fine_tuned, labels, counts=counts)
+    choices = {weight: curve.score_at(weight) for weight in (curve.best(window), 0.0, 1.0)}
     return max(choices, key=lambda choice: choices[choice])
 
 
@@ -157,35 +124,47 @@ def _pair(partner: npt.ArrayLike, fine_tuned: npt.ArrayLike) -> tuple[FloatArray
     return first, second
 
 
-def _running(changes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Counts before the first change and after each: [changes + 1, classes]."""
-    return np.concatenate([np.zeros_like(changes, shape=(1, changes.shape[1])), np.cumsum(changes, axis=0)])
+def _highest_near_an_end(heights: FloatArray, first: IntArray, at_the_other_end: FloatArray) -> IntArray:
+    """The line on top right beside an end: of those that are level at it, the one that is highest at the other.
+
+    Args:
+        heights: [lines, samples], at the end.
+        first: [samples], the first of the highest lines there.
+        at_the_other_end: [lines, samples].
+    """
+    is_highest = heights == heights.max(axis=0)
+    if np.count_nonzero(is_highest) == len(first):
+        return first
+    return np.asarray(np.where(is_highest, at_the_other_end, -np.inf).argmax(axis=0))
 
 
-def _steepest_of_the_highest(heights: FloatArray, slopes: FloatArray) -> npt.NDArray[np.int64]:
-    highest = heights == heights.max(axis=1, keepdims=True)
-    return np.asarray(np.where(highest, slopes, -np.inf).argmax(axis=1), dtype=np.int64)
+def _envelope_corners(at_zero: FloatArray, slopes: FloatArray, *, start: IntArray, end: IntArray) -> Changes:
+    """Every change of the line on top between 0 and 1.
 
+    A line that is on top at both ends is so all the way.
 
-def _envelope_corners(
-    at_zero: FloatArray, slopes: FloatArray, start: npt.NDArray[np.int64]
-) -> tuple[FloatArray, IntArray, IntArray, IntArray]:
-    """Every change of prediction between 0 and 1: weight, sample, class before, class after; each [corners]."""
-    active = np.arange(len(start))
-    current, weight = start.copy(), np.zeros(len(start))
-    found: list[tuple[FloatArray, IntArray, IntArray, IntArray]] = []
-    while len(active):
-        rows, line = np.arange(len(active)), current[active]
-        steeper = slopes[active] - slopes[active, line][:, None]  # [active, classes]
-        below = at_zero[active, line][:, None] - at_zero[active]
+    Args:
+        at_zero: [lines, samples], heights at 0.
+        slopes: [lines, samples].
+        start: [samples], line on top right above 0.
+        end: [samples], line on top right below 1.
+    """
+    samples, current = np.arange(len(start)), start
+    found = [(np.zeros(0), samples[:0], start[:0], start[:0])]
+    weight = np.zeros(len(start))
+    while (going := np.flatnonzero(current != end)).size:
+        samples, current, end, weight = samples[going], current[going], end[going], weight[going]
+        at_zero, slopes, columns = at_zero[:, going], slopes[:, going], np.arange(len(going))
+        steeper = slopes - slopes[current, columns]  # [lines, samples]
+        crossing = at_zero[current, columns] - at_zero
         with np.errstate(divide="ignore", invalid="ignore"):
-            crossing = np.where(steeper > 0, below / steeper, np.inf)
-        crossing = np.maximum(crossing, weight[active][:, None])
-        after = np.where(crossing == crossing.min(axis=1, keepdims=True), steeper, -np.inf).argmax(axis=1)
-        at = crossing[rows, after]
-        jumps = at < 1
-        active, at, line, after = active[jumps], at[jumps], line[jumps], after[jumps]
-        found.append((at, active, line, after))
-        current[active], weight[active] = after, at
-    weights, samples, old, new = (np.concatenate(column) for column in zip(*found, strict=True))
-    return weights, samples, old, new
+            crossing /= steeper
+        np.copyto(crossing, np.inf, where=steeper <= 0)
+        np.maximum(crossing, weight, out=crossing)
+        weight = crossing.min(axis=0)
+        after = np.where(crossing == weight, steeper, -np.inf).argmax(axis=0)
+        after[weight >= 1] = end[weight >= 1]
+        jumps = weight < 1
+        found.append((weight[jumps], samples[jumps], current[jumps], after[jumps]))
+        current = after
+    return Changes(*(np.concatenate(column) for column in zip(*found, strict=True)))

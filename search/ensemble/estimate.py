@@ -1,42 +1,38 @@
-"""How good a choice will be on new people: bootstrap estimates and intervals of macro-F1, drawn by subject."""
+"""What to expect of a choice on new people: cross-fitted, corrected for choosing among ways to choose, with intervals.
+
+Sources: Varma & Simon 2006 (choosing inside the cross-validation); Tsamardinos et al., Machine Learning 107, 2018
+(bootstrap bias correction, BBC-CV), here with people drawn instead of rows.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from search.ensemble.blending import soft_vote
-from search.ensemble.macro_f1 import FloatArray, IntArray, check_probs, macro_f1_of_confusions, macro_f1_of_probs
-from search.ensemble.selection import bagged_selection
+from search.ensemble.bootstrap import Draws, Interval, check_draws, combine_draws, draw_scores, percentiles
+from search.ensemble.crossfit import CrossFit
+from search.ensemble.faces import combine
+from search.ensemble.library import Library, units_of
+from search.ensemble.macro_f1 import (
+    FloatArray,
+    IntArray,
+    Scores,
+    check_scores,
+    macro_f1_of_confusions,
+    macro_f1_of_probs,
+)
 from spaces.errors import EnsembleError
-from trainables.metrics import confusion_matrix
 
-Selector = Callable[[FloatArray, IntArray, IntArray], FloatArray]
-"""Weights [candidates] from probs [candidates, samples, classes], labels and counts [samples]."""
+Selector = Callable[[Scores, IntArray, IntArray], FloatArray]
+"""Weights [candidates] from scores [candidates, samples, classes], labels and counts [samples]."""
 
-Unit = Literal["subject", "row"]
+LEVEL = 0.9
+"""Of the intervals of estimates."""
+N_DRAWS = 1000
 
-_DRAWS_AT_ONCE = 1 << 22
 _TRIES = 20
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A percentile interval of macro-F1.
-
-    Attributes:
-        low: lower end.
-        high: upper end.
-        unit: what was drawn; whole subjects where they are known.
-        n_units: how many of them there are.
-    """
-
-    low: float
-    high: float
-    unit: Unit
-    n_units: int
 
 
 @dataclass(frozen=True)
@@ -44,8 +40,8 @@ class Estimate:
     """What to expect of a choice, on faces that had no part in choosing.
 
     Attributes:
-        score: the honest macro-F1: chosen on the drawn units, scored on the units left out, averaged over draws.
-        interval: of the scores on the units left out.
+        score: the honest macro-F1.
+        interval: where the macro-F1 on as many other people of the same kind should lie.
         chosen_on: macro-F1 on the very faces it was chosen by; never the score to expect.
     """
 
@@ -53,10 +49,105 @@ class Estimate:
     interval: Interval
     chosen_on: float
 
+    @property
+    def optimism(self) -> float:
+        """By how much the score it was chosen by is too good."""
+        return self.chosen_on - self.score
 
-def select_bagged(probs: FloatArray, labels: IntArray, counts: IntArray) -> FloatArray:
-    """The way the final job chooses: bagged greedy selection, at its defaults."""
-    return bagged_selection(probs, labels, counts=counts).weights
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much one choice is better than another on the same people, and the interval of that."""
+
+    score: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """Cross-fitted scores of several ways to choose, and the one to take among some of them.
+
+    Attributes:
+        cross: what the ways said.
+        chosen: of the ways that were to choose among.
+        scores: cross-fitted macro-F1 on each kind of faces, [kinds, ways].
+        lost: by how much the chosen way's score is too good for having been chosen.
+        draws: for each kind, bootstrap draws of the people.
+    """
+
+    cross: CrossFit
+    chosen: str
+    scores: FloatArray
+    lost: float
+    draws: tuple[Draws, ...]
+
+    def score(self, name: str, *, kind: int = 0) -> float:
+        """The macro-F1 to expect of a way; that of the chosen one stands for choosing it, too."""
+        return float(self.scores[kind, self.cross.place(name)]) - (self.lost if name == self.chosen else 0.0)
+
+    def estimate(self, name: str, library: Library, weights: FloatArray, *, kind: int = 0) -> Estimate:
+        """What to expect of a way on faces of a kind.
+
+        Args:
+            name: of the way.
+            library: all faces.
+            weights: [candidates], what it chose on all of them.
+            kind: of the library's.
+        """
+        score, faces = self.score(name, kind=kind), library.kinds[kind]
+        spread = self.draws[kind].spread(self.cross.place(name))
+        low, high = percentiles(score + _of_new_people(spread), LEVEL)
+        interval = Interval(max(low, 0.0), min(high, 1.0), faces.unit, faces.n_units)
+        return Estimate(score, interval, faces.faces.macro_f1_of_vote(weights))
+
+    def interval(self, name: str, *, kind: int = 0) -> tuple[float, float]:
+        """Where a way's score on all people of this kind should lie."""
+        return percentiles(self.score(name, kind=kind) + self.draws[kind].spread(self.cross.place(name)), LEVEL)
+
+    def difference(self, name: str, other: str, *, kind: int = 0) -> Difference:
+        """By how much a way is better than another, on the same people."""
+        first, second = self.cross.place(name), self.cross.place(other)
+        gain = self.score(name, kind=kind) - self.score(other, kind=kind)
+        low, high = percentiles(gain + self.draws[kind].spread(first) - self.draws[kind].spread(second), LEVEL)
+        return Difference(gain, low, high)
+
+
+def judge(cross: CrossFit, library: Library, *, among: Sequence[str], seed: int = 0) -> Judgement:
+    """Take the simplest of some ways that is within one standard error of the best.
+
+    The standard error is that of the difference between the two on the same people. Choosing so is a choice as well: on
+    draws of the people it is made again, and what it loses on those left out is taken off the estimate.
+
+    Args:
+        cross: of all ways.
+        library: all faces.
+        among: names to choose among, the simplest first.
+        seed: of the draws.
+    """
+    generator = np.random.default_rng([seed, 0xD4A5])
+    scores = np.stack([macro_f1_of_confusions(of_kind.sum(axis=1)) for of_kind in cross.confusions])
+    draws = tuple(draw_scores(of_kind, n_draws=N_DRAWS, generator=generator) for of_kind in cross.confusions)
+    combined = combine_draws(draws, library.objective)
+    places = np.array([cross.place(name) for name in among])
+    errors = combined.standard_errors()[np.ix_(places, places)]
+    chosen = int(_simplest_of_the_best(combine(list(scores), library.objective)[None, places], errors)[0])
+    on_draws = _simplest_of_the_best(combined.inside[:, places], errors)
+    outside = combined.outside[:, places]
+    lost = outside[:, chosen] - outside[np.arange(len(outside)), on_draws]
+    return Judgement(cross, among[chosen], scores, max(0.0, float(lost.mean())), draws)
+
+
+def _simplest_of_the_best(scores: FloatArray, errors: FloatArray) -> npt.NDArray[np.intp]:
+    """For each row of scores the first place within a standard error of the best; [rows, ways] to [rows]."""
+    best = scores.argmax(axis=1)
+    near = scores.max(axis=1)[:, None] - scores <= errors[best]
+    return np.asarray(near.argmax(axis=1), dtype=np.intp)
+
+
+def _of_new_people(spread: FloatArray) -> FloatArray:
+    """The estimate errs by the luck of the people here, and the score elsewhere by that of the people there."""
+    return np.asarray(spread + np.random.default_rng(0x0DD5).permutation(spread), dtype=np.float64)
 
 
 def honest_estimate(
@@ -64,7 +155,7 @@ def honest_estimate(
     labels: npt.ArrayLike,
     subjects: Sequence[str | None] | None = None,
     *,
-    select: Selector = select_bagged,
+    select: Selector,
     n_draws: int = 100,
     level: float = 0.95,
     seed: int = 0,
@@ -89,10 +180,10 @@ def honest_estimate(
 
     Source: Tsamardinos et al., Machine Learning 107, 2018 (BBC-CV), with subjects drawn instead of rows.
     """
-    _check_draws(n_draws, level)
+    check_draws(n_draws, level)
     labelled = np.asarray(labels) >= 0
-    scores, truth = check_probs(probs, labels)
-    units, unit = _units_of(subjects, labelled)
+    scores, truth = check_scores(probs, labels)
+    units, unit = units_of(subjects, labelled)
     n_units = int(units.max()) + 1
     if n_units < 2:
         raise EnsembleError(f"an estimate needs 2 labelled samples or more, got {n_units}")
@@ -108,64 +199,8 @@ def honest_estimate(
             progress(draw + 1)
     weights = select(scores, truth, np.ones(len(truth), dtype=np.int64))
     chosen_on = macro_f1_of_probs(soft_vote(scores, weights)[None], truth)[0]
-    low, high = _percentiles(outside, level)
+    low, high = percentiles(outside, level)
     return Estimate(float(outside.mean()), Interval(low, high, unit, n_units), float(chosen_on))
-
-
-def bootstrap_interval(
-    labels: npt.ArrayLike,
-    preds: npt.ArrayLike,
-    subjects: Sequence[str | None] | None = None,
-    *,
-    n_classes: int,
-    n_draws: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Percentile interval of the macro-F1 of predictions that were not chosen on these faces.
-
-    Args:
-        labels: [samples], class indices; -1 is left out.
-        preds: [samples], class indices.
-        subjects: [samples], the person or None; a face without a person is a unit by itself.
-        n_classes: length of the fixed class list.
-        n_draws: bootstrap draws.
-        level: of the interval.
-        seed: of the draws.
-
-    Raises:
-        EnsembleError: no sample is labelled, or n_draws or level is out of range.
-    """
-    _check_draws(n_draws, level)
-    labelled = np.asarray(labels) >= 0
-    if not labelled.any():
-        raise EnsembleError(f"labels must name a class for some sample, got {len(labelled)} samples and none of them")
-    truth, answers = np.asarray(labels)[labelled].astype(np.int64), np.asarray(preds)[labelled].astype(np.int64)
-    units, unit = _units_of(subjects, labelled)
-    n_units, n_cells = int(units.max()) + 1, n_classes * n_classes
-    generator = np.random.default_rng(seed)
-    if unit == "row":  # drawing rows is drawing cells of the confusion matrix by their shares
-        cells = confusion_matrix(truth, answers, n_classes).reshape(-1)
-        sums = generator.multinomial(n_units, cells / cells.sum(), size=n_draws).astype(np.float64)
-    else:
-        places = units * n_cells + truth * n_classes + answers
-        per_unit = np.bincount(places, minlength=n_units * n_cells).reshape(n_units, n_cells)
-        sums = _draw_units(per_unit.astype(np.float64), n_draws=n_draws, generator=generator)
-    scores = macro_f1_of_confusions(sums.reshape(n_draws, n_classes, n_classes))
-    low, high = _percentiles(scores, level)
-    return Interval(low, high, unit, n_units)
-
-
-def _draw_units(per_unit: FloatArray, *, n_draws: int, generator: np.random.Generator) -> FloatArray:
-    """Sums of units drawn with replacement; [units, cells] to [draws, cells]."""
-    n_units = len(per_unit)
-    sums = []
-    for start in range(0, n_draws, max(1, _DRAWS_AT_ONCE // n_units)):
-        n_now = min(max(1, _DRAWS_AT_ONCE // n_units), n_draws - start)
-        drawn = generator.integers(n_units, size=(n_now, n_units)) + n_units * np.arange(n_now)[:, None]
-        times = np.bincount(drawn.reshape(-1), minlength=n_now * n_units).reshape(n_now, n_units)
-        sums.append(times @ per_unit)
-    return np.concatenate(sums)
 
 
 def _draw_counts(
@@ -185,29 +220,3 @@ def _draw_counts(
     if best is None or not (best == 0).any():
         best = (units != generator.integers(n_units)).astype(np.int64)
     return np.asarray(best, dtype=np.int64)
-
-
-def _units_of(
-    subjects: Sequence[str | None] | None, labelled: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.int64], Unit]:
-    """The unit's index of each labelled row; rows are the units where fewer than two subjects are known."""
-    n_rows = int(labelled.sum())
-    if subjects is None:
-        return np.arange(n_rows), "row"
-    if len(subjects) != len(labelled):
-        raise EnsembleError(f"subjects must be one a sample ({len(labelled)}), got {len(subjects)}")
-    rows = [subjects[row] for row in np.flatnonzero(labelled).tolist()]
-    if len({name for name in rows if name is not None}) < 2:
-        return np.arange(n_rows), "row"
-    names = [f"row {row}" if name is None else f"subject {name}" for row, name in enumerate(rows)]
-    return np.unique(names, return_inverse=True)[1].astype(np.int64), "subject"
-
-
-def _check_draws(n_draws: int, level: float) -> None:
-    if n_draws < 1 or not 0 < level < 1:
-        raise EnsembleError(f"draws must be 1 or more and the level between 0 and 1, got {n_draws} and {level}")
-
-
-def _percentiles(scores: FloatArray, level: float) -> tuple[float, float]:
-    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

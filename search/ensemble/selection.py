@@ -1,25 +1,33 @@
-"""Which candidates vote, and with how much weight: greedy selection with replacement on macro-F1, plain and bagged.
+"""Ways to choose who votes, and with how much weight, behind one interface.
 
-Arrays in, weights out. Both promise that on the faces they choose by, the ensemble is at least as good as the best
-single candidate.
+`METHODS` has them by how much they fit to the faces they choose by, least first: where two are as good as each other on
+faces that had no part in choosing, the one that fits less is the better bet.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from search.ensemble.blending import soft_vote
-from search.ensemble.macro_f1 import FloatArray, IntArray, check_probs, macro_f1_of_probs
-from search.ensemble.pool import CandidatePool
+from search.ensemble.blending import best_blend_weight, soft_vote
+from search.ensemble.evolution import evolve_weights
+from search.ensemble.greedy import TIE, greedy
+from search.ensemble.library import Library
+from search.ensemble.macro_f1 import FloatArray
 from spaces.errors import EnsembleError
 
-TIE = 1e-12
-"""Scores closer than this are equal: they are ratios of counts, summed in another order."""
+Choose = Callable[[Library, int], FloatArray]
+"""Weights [candidates] from a library and a seed; non-negative, summing to 1."""
 
+N_BAGS = 10
+DRAWN_SHARE = 0.5
+"""Of the candidates, in a bag."""
 FEWEST_DRAWN = 4
-"""Candidates in a bag at least, where there are as many: a choice among one or two is none."""
+"""Candidates in a bag at least; of no more than these every bag has all."""
+BAG_ROUNDS = 15
+ROUNDS = 25
+"""Of plain greedy selection; no gain above was measured (AutoGluon's TabRepo)."""
 
 LEAST_SHARE = 0.75
 """A candidate below this share of the best one's macro-F1 has no vote. A network that knows next to nothing can lift
@@ -28,249 +36,185 @@ thresholds in disguise, with more freedom than a few rare faces can settle."""
 
 
 @dataclass(frozen=True)
-class Selection:
-    """What was chosen.
+class Method:
+    """One way to choose.
 
     Attributes:
-        weights: [candidates], non-negative, summing to 1.
-        score: macro-F1 of the weighted vote on the faces it was chosen by; too good to be expected elsewhere.
-        best_single: macro-F1 of the best candidate alone, on the same faces.
-        picks: candidates in the order they were added, up to the best ensemble; empty where bags were averaged.
-        trajectory: macro-F1 after each round of greedy selection; empty where bags were averaged.
+        words: for a person.
+        choose: does it.
     """
 
-    weights: FloatArray
-    score: float
-    best_single: float
-    picks: tuple[int, ...] = ()
-    trajectory: tuple[float, ...] = ()
+    words: str
+    choose: Choose
 
 
-def best_single(probs: npt.ArrayLike, labels: npt.ArrayLike, *, counts: IntArray | None = None) -> Selection:
-    """All weight on the candidate with the best macro-F1; ties go to the lower log-loss, then the lower index."""
-    return greedy_selection(probs, labels, rounds=1, counts=counts)
+def choose_uniform(library: Library, seed: int) -> FloatArray:
+    """The plain average of all that were trained to their end and are not weak; nothing is fitted."""
+    return _shares(_averaged(library), [""] * library.n_candidates)
 
 
-def greedy_selection(
-    probs: npt.ArrayLike, labels: npt.ArrayLike, *, rounds: int = 25, counts: IntArray | None = None
-) -> Selection:
-    """Add, round by round, the candidate that lifts the average's macro-F1 most, each as often as it helps.
+def choose_by_backbone(library: Library, seed: int) -> FloatArray:
+    """The average of the averages of each backbone."""
+    return _shares(_averaged(library), library.traits.backbones)
 
-    Ties go to a candidate that is already in, then to the lower log-loss, then to the lower index. The ensemble is
-    cut at the first best point of its way.
 
-    Args:
-        probs: [candidates, samples, classes]; rows over classes sum to 1.
-        labels: [samples], class indices; -1 is left out.
-        rounds: most candidates added, repeats included.
-        counts: [samples], how often each sample counts; once when omitted.
+def choose_by_strength(library: Library, seed: int) -> FloatArray:
+    """The average of two averages: of those trained on small subsamples and of those trained on most faces.
 
-    Raises:
-        EnsembleError: shapes disagree, no sample is labelled, or rounds is below 1.
-
-    Source: Caruana et al., ICML 2004.
+    Source: Jeong et al. 2022 (3rd ABAW): "weak" and "strong" models.
     """
-    if rounds < 1:
-        raise EnsembleError(f"rounds must be 1 or more, got {rounds}")
-    scores, truth, repeats = _checked(probs, labels, counts)
-    return _greedy(scores, truth, repeats, rounds=rounds)
+    return _shares(_averaged(library), ["strong" if strong else "weak" for strong in library.traits.is_strong])
 
 
-def bagged_selection(
-    probs: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    *,
-    bags: int = 10,
-    share: float = 0.5,
-    rounds: int = 15,
-    max_members: int | None = None,
-    least_share: float = LEAST_SHARE,
-    seed: int = 0,
-    counts: IntArray | None = None,
-) -> Selection:
-    """Average the weights of greedy selections from random parts of the candidates.
+def choose_single(library: Library, seed: int) -> FloatArray:
+    """The best candidate alone; ties go to the lower log-loss, then to the first."""
+    return greedy(library.faces, rounds=1, objective=library.objective).weights
 
-    Weak candidates are left out beforehand. Of few (up to FEWEST_DRAWN) every bag has all, and the bags differ by the
-    faces they are drawn on.
 
-    A bag that does not reach the best single candidate has no say, so weak candidates cannot get in by being drawn
-    together. Where the average of the rest does not reach it either, plain greedy selection decides.
+def choose_bagged(library: Library, seed: int) -> FloatArray:
+    """The mean weights of greedy selections from random halves of the candidates that are not weak.
 
-    Args:
-        probs: [candidates, samples, classes]; rows over classes sum to 1.
-        labels: [samples], class indices; -1 is left out.
-        bags: how many parts are drawn.
-        share: of the candidates in a bag.
-        rounds: most candidates added in a bag, repeats included.
-        max_members: most candidates with a weight: of too many, the heaviest and the best single one are selected
-            among once more. No limit when omitted.
-        least_share: of the best candidate's macro-F1, that a candidate must reach; 0 leaves none out.
-        seed: of the draws.
-        counts: [samples], how often each sample counts; once when omitted.
-
-    Raises:
-        EnsembleError: shapes disagree, no sample is labelled, or a number is out of its range.
+    Of few candidates every half has all; then people are drawn. A half that does not reach the best single candidate
+    has no say, so that weak candidates can't get in by being drawn together.
 
     Source: Caruana et al., ICML 2004, section 2.3; leaving the weak out: Caruana et al., ICDM 2006 (by rank there).
     """
-    if bags < 1 or rounds < 1 or not 0 < share <= 1:
-        raise EnsembleError(f"bags and rounds must be 1 or more and share in 0..1, got {bags}, {rounds} and {share}")
-    if not 0 <= least_share <= 1:
-        raise EnsembleError(f"least_share must be in 0..1, got {least_share}")
-    if max_members is not None and max_members < 1:
-        raise EnsembleError(f"max_members must be 1 or more, got {max_members}")
-    scores, truth, repeats = _checked(probs, labels, counts)
-    alone = macro_f1_of_probs(scores, truth, counts=repeats)
-    drawing = _Drawing(bags=bags, share=share, rounds=rounds, seed=seed)
-    selection = _bagged_among(_worthy(alone, least_share), scores, truth, repeats, drawing)
-    if max_members is None or np.count_nonzero(selection.weights) <= max_members:
-        return selection
-    best = int(alone.argmax())
-    heaviest = [i for i in np.argsort(-selection.weights, kind="stable").tolist() if i != best]
-    kept = np.sort([best, *heaviest[: max_members - 1]])
-    return _bagged_among(kept, scores, truth, repeats, drawing)
-
-
-@dataclass(frozen=True)
-class _Drawing:
-    """How bags are drawn; see `bagged_selection`."""
-
-    bags: int
-    share: float
-    rounds: int
-    seed: int
-
-
-def _worthy(alone: FloatArray, least_share: float) -> npt.NDArray[np.intp]:
-    """Candidates whose own macro-F1 is near enough to the best one's."""
-    return np.flatnonzero(alone >= least_share * alone.max())
-
-
-def _bagged_among(
-    kept: npt.NDArray[np.intp], probs: FloatArray, labels: IntArray, counts: IntArray, drawing: _Drawing
-) -> Selection:
-    """The bagged selection from some of the candidates; the others have weight 0."""
-    among = _bagged(probs[kept], labels, counts, drawing)
-    weights = np.zeros(len(probs))
-    weights[kept] = among.weights
-    return replace(among, weights=weights, picks=tuple(int(kept[pick]) for pick in among.picks))
-
-
-def _bagged(probs: FloatArray, labels: IntArray, counts: IntArray, drawing: _Drawing) -> Selection:
-    generator = np.random.default_rng(drawing.seed)
-    n_candidates, rounds = len(probs), drawing.rounds
-    n_drawn = max(min(n_candidates, FEWEST_DRAWN), round(drawing.share * n_candidates))
-    single = float(macro_f1_of_probs(probs, labels, counts=counts).max())
+    worthy = _worthy(library)
+    among = library.only(worthy)
+    if among.n_candidates <= FEWEST_DRAWN:
+        return _scattered(_mean_of_redrawn(among, seed), worthy, library)
+    generator = np.random.default_rng([seed, 0xBA65])
+    n_drawn = max(FEWEST_DRAWN, round(DRAWN_SHARE * among.n_candidates))
+    single = float(among.alone().max())
     kept = []
-    for _ in range(drawing.bags):
-        drawn = np.sort(generator.permutation(n_candidates)[:n_drawn])
-        if n_drawn == n_candidates:
-            chosen = _greedy(probs, labels, _redrawn(counts, generator), rounds=rounds)
-        else:
-            chosen = _greedy(probs[drawn], labels, counts, rounds=rounds)
-        if n_drawn == n_candidates or chosen.score >= single - TIE:
-            kept.append(np.bincount(drawn, weights=chosen.weights, minlength=n_candidates))
-    if kept:
-        weights = np.mean(kept, axis=0)
-        score = _vote_score(probs, labels, counts, weights)
-        if score >= single - TIE:
-            return Selection(weights=weights, score=score, best_single=single)
-    return _greedy(probs, labels, counts, rounds=rounds)
+    for _ in range(N_BAGS):
+        drawn = np.sort(generator.permutation(among.n_candidates)[:n_drawn])
+        found = greedy(among.only(drawn).faces, rounds=BAG_ROUNDS, objective=library.objective)
+        if found.score >= single - TIE:
+            kept.append(_scattered(found.weights, drawn, among))
+    if not kept:
+        return choose_greedy(library, seed)
+    return _scattered(np.mean(kept, axis=0), worthy, library)
 
 
-def selection_or_average(
-    probs: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    *,
-    averageable: npt.NDArray[np.bool_],
-    max_members: int,
-    seed: int = 0,
-    counts: IntArray | None = None,
-) -> Selection:
-    """The bagged selection, or the plain average of the candidates where that is at least as good on these faces.
+def choose_on_people(library: Library, seed: int) -> FloatArray:
+    """The mean weights of greedy selections on bootstrap draws of the people, from candidates that are not weak."""
+    worthy = _worthy(library)
+    return _scattered(_mean_of_redrawn(library.only(worthy), seed), worthy, library)
 
-    An average has nothing to overfit with, so it is preferred when selecting gained nothing. Weak candidates have no
-    part in either.
+
+def choose_blend(library: Library, seed: int) -> FloatArray:
+    """Bagged selection drawn back towards the plain average, as far as the exact blending curve says."""
+    selected, average = choose_bagged(library, seed), choose_uniform(library, seed)
+    weight = blend_towards(library, average, selected)
+    return weight * average + (1 - weight) * selected
+
+
+def blend_towards(library: Library, average: FloatArray, selected: FloatArray) -> float:
+    """The exact blending weight of an average against a selection on the first kind of faces."""
+    faces = library.kinds[0].faces
+    votes = soft_vote(faces.probs, average), soft_vote(faces.probs, selected)
+    repeated = np.repeat(np.arange(len(faces.labels)), faces.counts)
+    return best_blend_weight(votes[0][repeated], votes[1][repeated], faces.labels[repeated])
+
+
+def choose_greedy(library: Library, seed: int) -> FloatArray:
+    """Greedy selection with replacement from candidates that are not weak, cut at the first best point of its way.
+
+    Source: Caruana et al., ICML 2004.
+    """
+    worthy = _worthy(library)
+    found = greedy(library.only(worthy).faces, rounds=ROUNDS, objective=library.objective)
+    return _scattered(found.weights, worthy, library)
+
+
+def choose_evolved(library: Library, seed: int) -> FloatArray:
+    """Weights on the simplex by CMA-ES, from the plain average on, of candidates that are not weak."""
+    worthy = _worthy(library)
+    return _scattered(evolve_weights(library.only(worthy), seed=seed), worthy, library)
+
+
+METHODS: dict[str, Method] = {
+    "uniform": Method("plain average", choose_uniform),
+    "by_backbone": Method("average by backbone", choose_by_backbone),
+    "by_strength": Method("average of weak and strong", choose_by_strength),
+    "best_single": Method("best single", choose_single),
+    "bagged": Method("greedy, bagged over candidates", choose_bagged),
+    "bagged_people": Method("greedy, bagged over people", choose_on_people),
+    "blended": Method("bagged, blended with average", choose_blend),
+    "greedy": Method("greedy", choose_greedy),
+    "evolved": Method("CMA-ES on the simplex", choose_evolved),
+}
+"""By how much is fitted to the faces, least first."""
+
+
+def choose_members(method: Choose, library: Library, *, max_members: int, seed: int) -> FloatArray:
+    """A method's weights, with no more members than allowed.
+
+    Of too many, the heaviest are kept, of equally heavy ones those that are better alone, the best single one among
+    them in any case; then the method chooses among these.
 
     Args:
-        probs: [candidates, samples, classes]; rows over classes sum to 1.
-        labels: [samples], class indices; -1 is left out.
-        averageable: [candidates], which of them may enter an unweighted average.
+        method: one of `METHODS`, or another.
+        library: to choose from.
         max_members: most candidates with a weight.
-        seed: of the selection.
-        counts: [samples], how often each sample counts; once when omitted.
+        seed: of whatever is drawn.
+
+    Returns:
+        [candidates], non-negative, summing to 1.
 
     Raises:
-        EnsembleError: as for `bagged_selection`.
+        EnsembleError: max_members is below 1.
     """
-    chosen = bagged_selection(probs, labels, max_members=max_members, seed=seed, counts=counts)
-    scores, truth, repeats = _checked(probs, labels, counts)
-    averaged = np.zeros(len(scores), dtype=bool)
-    averaged[_worthy(macro_f1_of_probs(scores, truth, counts=repeats), LEAST_SHARE)] = True
-    averaged &= averageable
-    n_averaged = int(np.count_nonzero(averaged))
-    if not 1 < n_averaged <= max_members:
-        return chosen
-    weights = averaged / n_averaged
-    score = _vote_score(scores, truth, repeats, weights)
-    if score < chosen.score - TIE:
-        return chosen
-    return Selection(weights=weights, score=score, best_single=chosen.best_single)
+    if max_members < 1:
+        raise EnsembleError(f"max_members must be 1 or more, got {max_members}")
+    weights = method(library, seed)
+    if np.count_nonzero(weights) <= max_members:
+        return weights
+    alone = library.alone()
+    order = np.lexsort((np.arange(len(weights)), -alone, -weights))
+    best = int(alone.argmax())
+    kept = np.sort([best, *order[order != best][: max_members - 1]])
+    return _scattered(method(library.only(kept), seed), kept, library)
 
 
-def _redrawn(counts: IntArray, generator: np.random.Generator) -> IntArray:
-    """How often each sample counts in a bootstrap draw of as many."""
-    n_drawn = int(counts.sum())
-    return np.asarray(generator.multinomial(n_drawn, counts / n_drawn), dtype=counts.dtype)
+def limited(choose: Choose, max_members: int) -> Choose:
+    """A way to choose that keeps to so many members; see `choose_members`."""
+    return lambda library, seed: choose_members(choose, library, max_members=max_members, seed=seed)
 
 
-def _greedy(probs: FloatArray, labels: IntArray, counts: IntArray, *, rounds: int) -> Selection:
-    pool = CandidatePool(probs, labels, counts)
-    total = np.zeros(probs.shape[1:])
-    picks: list[int] = []
-    trajectory: list[float] = []
-    single = 0.0
-    for size in range(1, rounds + 1):
-        scores = pool.scores_with(total)
-        if size == 1:
-            single = float(scores.max())
-        tied = np.flatnonzero(scores > scores.max() - TIE)
-        pick = _settle_tie(tied, picks, pool, total=total, size=size)
-        picks.append(pick)
-        trajectory.append(float(scores[pick]))
-        total += probs[pick]
-    n_kept = int(np.argmax(np.asarray(trajectory) > max(trajectory) - TIE)) + 1
-    weights = np.bincount(picks[:n_kept], minlength=len(probs)) / n_kept
-    score = _vote_score(probs, labels, counts, weights)
-    if score < single - TIE:  # the division rounded a tie between two classes the other way
-        n_kept, weights, score = 1, np.bincount(picks[:1], minlength=len(probs)).astype(np.float64), single
-    return Selection(weights, score, single, picks=tuple(picks[:n_kept]), trajectory=tuple(trajectory))
+def _worthy(library: Library) -> npt.NDArray[np.intp]:
+    """Candidates whose own score is near enough to the best one's."""
+    alone = library.alone()
+    return np.flatnonzero(alone >= LEAST_SHARE * alone.max())
 
 
-def _settle_tie(
-    tied: npt.NDArray[np.intp], picks: list[int], pool: CandidatePool, *, total: FloatArray, size: int
-) -> int:
-    used = tied[np.isin(tied, picks)]
-    choices = used if len(used) else tied
-    if len(choices) == 1:
-        return int(choices[0])
-    return int(choices[pool.log_losses_with(total, choices, size=size).argmin()])
+def _averaged(library: Library) -> npt.NDArray[np.intp]:
+    """Candidates for a plain average; of those that are not weak all, where none was trained to its end."""
+    worthy = _worthy(library)
+    complete = worthy[library.traits.is_complete[worthy]]
+    return complete if len(complete) else worthy
 
 
-def _vote_score(probs: FloatArray, labels: IntArray, counts: IntArray, weights: FloatArray) -> float:
-    return float(macro_f1_of_probs(soft_vote(probs, weights)[None], labels, counts=counts)[0])
+def _shares(candidates: npt.NDArray[np.intp], groups: "list[str] | tuple[str, ...]") -> FloatArray:
+    """Equal weight for each group that has one of the candidates, and in it for each of those."""
+    own = np.array([groups[i] for i in candidates.tolist()])
+    names, places, sizes = np.unique(own, return_inverse=True, return_counts=True)
+    weights = np.zeros(len(groups))
+    weights[candidates] = 1.0 / (len(names) * sizes[places])
+    return weights
 
 
-def _checked(
-    probs: npt.ArrayLike, labels: npt.ArrayLike, counts: IntArray | None
-) -> tuple[FloatArray, IntArray, npt.NDArray[Any]]:
-    """Arrays of the right types, rows that count nothing left out."""
-    scores, truth = np.asarray(probs, dtype=np.float64), np.asarray(labels).astype(np.int64)
-    if counts is None:
-        scores, truth = check_probs(scores, truth)
-        return scores, truth, np.ones(len(truth), dtype=np.int64)
-    if counts.shape != truth.shape or (counts < 0).any():
-        raise EnsembleError(f"counts must be one a sample ({len(truth)}), 0 or more, got shape {list(counts.shape)}")
-    used = (counts > 0) & (truth >= 0)
-    scores, truth = check_probs(scores[:, used], truth[used])
-    return scores, truth, counts[used]
+def _mean_of_redrawn(library: Library, seed: int) -> FloatArray:
+    generator = np.random.default_rng([seed, 0x9E09])
+    pooled = library.pooled()
+    draws = (pooled.redrawn(generator).faces for _ in range(N_BAGS))
+    chosen = [greedy(faces, rounds=BAG_ROUNDS, objective=library.objective).weights for faces in draws]
+    return np.asarray(np.mean(chosen, axis=0), dtype=np.float64)
+
+
+def _scattered(weights: FloatArray, candidates: npt.NDArray[np.intp], library: Library) -> FloatArray:
+    """Weights of some candidates among all."""
+    scattered = np.zeros(library.n_candidates)
+    scattered[candidates] = weights
+    return scattered

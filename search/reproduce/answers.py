@@ -68,7 +68,7 @@ def trial_answers(folder: SearchFolder, record: TrialRecord | None, *, also: Spl
     notes = () if is_complete else (f"cut short after {record.epochs} epoch{'s' if record.epochs != 1 else ''}",)
     if also is None:
         return Answers(valid, notes=notes)
-    logits = np.log(np.maximum(candidate.probs_on(also), 1e-30))
+    logits = np.log(np.maximum(candidate.probs_on(also.images), 1e-30))
     other = Answer(logits, _extras_on(candidate.voters[0].path, also, candidate.scores.classes))
     return Answers(valid, other, notes=notes)
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from search.ensemble.estimate import bootstrap_interval
+from search.ensemble.bootstrap import bootstrap_interval
 from search.ensemble.macro_f1 import FloatArray
 from trainables.affect_metrics import AffectScores, affect_scores, p_au
 from trainables.metrics import macro_f1

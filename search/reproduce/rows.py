@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from search.ensemble.blending import best_blend_weight, soft_vote
 from search.ensemble.estimate import Selector, honest_estimate
-from search.ensemble.macro_f1 import FloatArray, IntArray, macro_f1_of_probs
+from search.ensemble.macro_f1 import FloatArray, IntArray, Scores, macro_f1_of_probs
 from search.reproduce.measures import Answer, Expected, Faces, expected_of_units, threshold_units
 from search.reproduce.tables import Blend, Hand, Mean, NotRun, Partner, Row, Table, Train, Units
 from spaces.errors import AffectuneError, EnsembleError, near_miss
@@ -156,14 +156,14 @@ def _mixed(pair: FloatArray, weight: float, blend: Blend) -> Answer:
     return Answer(mixed if blend.space == "logits" else _log(mixed))
 
 
-def _on_grid(pair: FloatArray, labels: IntArray, counts: IntArray) -> FloatArray:
+def _on_grid(pair: Scores, labels: IntArray, counts: IntArray) -> FloatArray:
     """The best of eleven weights; the lowest of equally good ones."""
     mixed = np.stack([soft_vote(pair, [w, 1.0 - w]) for w in GRID])
     weight = GRID[macro_f1_of_probs(mixed, labels, counts=counts).argmax()]
     return np.array([weight, 1.0 - weight])
 
 
-def _exactly(pair: FloatArray, labels: IntArray, counts: IntArray) -> FloatArray:
+def _exactly(pair: Scores, labels: IntArray, counts: IntArray) -> FloatArray:
     """The middle of the best plateau of the smoothed curve."""
     rows = np.repeat(np.arange(len(labels)), counts)
     weight = best_blend_weight(pair[0, rows], pair[1, rows], labels[rows])

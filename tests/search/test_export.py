@@ -6,15 +6,18 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from safetensors import safe_open
 
+from search.evaluate import load_ensemble
 from search.export import ArtifactNetwork, write_artifact
-from search.registry import register_artifact
-from spaces.errors import EnsembleError, ModelError, OutputError, TrackingError
-from trainables.checkpoint import load_network, load_spec
+from spaces.errors import EnsembleError, ModelError, OutputError
+from trainables.checkpoint import load_network, load_spec, save_network
 
 CLASSES = ("anger", "fear", "happiness")
 
@@ -43,8 +46,34 @@ def ask_elsewhere(python: Path | str, model: Path) -> dict[str, object]:
     return document
 
 
-def one(path: Path) -> list[ArtifactNetwork]:
-    return [ArtifactNetwork(path, weight=1.0, member="t0000", role="fine_tuned")]
+def one(path: Path, **looks: Any) -> list[ArtifactNetwork]:
+    return [ArtifactNetwork(path, weight=1.0, member="t0000", role="fine_tuned", **looks)]
+
+
+def write(out: Path, networks: list[ArtifactNetwork], **options: Any) -> Path:
+    return write_artifact(out, networks=networks, classes=CLASSES, card="", provenance={}, **options)
+
+
+def members_of(artifact: Path) -> dict[str, Any]:
+    members: dict[str, Any] = json.loads((artifact / "artifacts" / "ensemble" / "members.json").read_text())
+    return members
+
+
+def save_other_heads(source: Path, target: Path, *, seed: int) -> Path:
+    """The network of a file with another head on the same encoder, as head-only trials leave it."""
+    network, spec = load_network(source)
+    generator = torch.Generator().manual_seed(seed)
+    torch.nn.init.normal_(network.heads.linear.weight, std=5.0, generator=generator)
+    save_network(target, network.state_dict(), spec)
+    return target
+
+
+def draw_faces() -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (4, 40, 40, 1), dtype=np.uint8)
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.slow
@@ -112,6 +141,141 @@ def test_networks_of_an_artifact_are_saved_models_to_start_from(artifact: Path, 
         assert all(torch.equal(stored[name], tensor) for name, tensor in original.items())
 
 
+def test_artifact_stores_an_encoder_once_for_all_heads_on_it(network_files: list[Path], tmp_path: Path) -> None:
+    files = [network_files[0], *(save_other_heads(network_files[0], tmp_path / f"{i}", seed=i) for i in (1, 2))]
+    networks = [ArtifactNetwork(file, 1 / 3, f"t{i:04d}", "fine_tuned") for i, file in enumerate(files)]
+
+    out = write(tmp_path / "model", networks)
+
+    entries, folder = members_of(out)["networks"], out / "artifacts" / "ensemble"
+    assert [(entry["file"], entry["encoder_from"]) for entry in entries] == [
+        ("00-t0000-fine_tuned.safetensors", None),
+        ("01-t0001-fine_tuned.heads.safetensors", "00-t0000-fine_tuned.safetensors"),
+        ("02-t0002-fine_tuned.heads.safetensors", "00-t0000-fine_tuned.safetensors"),
+    ]
+    assert load_network(folder / entries[0]["file"])[1] == load_spec(network_files[0])
+    with safe_open(folder / entries[1]["file"], framework="pt") as opened:
+        assert sorted(opened.keys()) == ["heads.linear.bias", "heads.linear.weight"]
+    alone = [load_ensemble(write(tmp_path / f"m{i}", one(file))) for i, file in enumerate(files)]
+    expected = np.mean([ensemble.predict_decoded(draw_faces()) for ensemble in alone], axis=0)
+    assert load_ensemble(out).predict_decoded(draw_faces()) == pytest.approx(expected, abs=1e-6)
+
+
+def test_artifact_shares_no_encoder_of_which_one_number_differs(network_files: list[Path], tmp_path: Path) -> None:
+    network, spec = load_network(network_files[0])
+    next(network.encoder.parameters()).data.view(-1)[0] += 1e-3
+    save_network(tmp_path / "moved.safetensors", network.state_dict(), spec)
+    files = [network_files[0], tmp_path / "moved.safetensors"]
+
+    out = write(tmp_path / "model", [ArtifactNetwork(file, 0.5, file.stem, "fine_tuned") for file in files])
+
+    assert [entry["encoder_from"] for entry in members_of(out)["networks"]] == [None, None]
+
+
+def test_artifact_says_that_a_file_of_heads_alone_is_no_network_to_start_from(
+    network_files: list[Path], tmp_path: Path
+) -> None:
+    files = [network_files[0], save_other_heads(network_files[0], tmp_path / "other", seed=1)]
+    out = write(tmp_path / "model", [ArtifactNetwork(file, 0.5, file.stem, "fine_tuned") for file in files])
+    heads = out / "artifacts" / "ensemble" / members_of(out)["networks"][1]["file"]
+
+    with pytest.raises(ModelError, match=f"saved model must be one that affectune wrote, got bare weights: {heads}"):
+        load_network(heads)
+
+
+def test_network_looks_at_faces_as_often_as_the_export_says(network_files: list[Path], tmp_path: Path) -> None:
+    out = write(tmp_path / "model", one(network_files[1], mirror=False, shift_px=0))
+
+    entry = members_of(out)["networks"][0]
+    assert (entry["mirror"], entry["shift_px"]) == (False, 0)
+    stored = load_spec(out / "artifacts" / "ensemble" / entry["file"])
+    assert (stored.mirror, stored.shift_px) == (True, 2)
+    as_saved = load_ensemble(write(tmp_path / "looks", one(network_files[1]))).predict_decoded(draw_faces())
+    assert np.abs(load_ensemble(out).predict_decoded(draw_faces()) - as_saved).max() > 1e-3
+
+
+def test_network_that_votes_with_two_sorts_of_looks_is_stored_once(network_files: list[Path], tmp_path: Path) -> None:
+    networks = [
+        ArtifactNetwork(network_files[1], 0.5, "t0000", "fine_tuned"),
+        ArtifactNetwork(network_files[1], 0.5, "t0001", "fine_tuned", mirror=False, shift_px=0),
+    ]
+
+    out = write(tmp_path / "model", networks)
+
+    entries = members_of(out)["networks"]
+    assert [(entry["mirror"], entry["encoder_from"]) for entry in entries] == [
+        (True, None),
+        (False, entries[0]["file"]),
+    ]
+
+
+def test_temperature_softens_the_answers(network_files: list[Path], tmp_path: Path) -> None:
+    plain = load_ensemble(write(tmp_path / "plain", one(network_files[0]))).predict_decoded(draw_faces())
+
+    out = write(tmp_path / "model", one(network_files[0]), temperature=2.0)
+
+    assert members_of(out)["temperature"] == 2.0
+    expected = np.sqrt(plain) / np.sqrt(plain).sum(axis=1, keepdims=True)
+    assert load_ensemble(out).predict_decoded(draw_faces()) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
+def test_write_artifact_refuses_a_temperature_that_is_none(
+    temperature: float, network_files: list[Path], tmp_path: Path
+) -> None:
+    with pytest.raises(EnsembleError, match=f"temperature must be above 0 and finite, got {temperature}"):
+        write(tmp_path / "model", one(network_files[0]), temperature=temperature)
+
+
+def test_attachments_stand_beside_the_card(network_files: list[Path], tmp_path: Path) -> None:
+    out = write(tmp_path / "model", one(network_files[0]), attachments={"pictures/confusion.png": b"picture"})
+
+    assert (out / "pictures" / "confusion.png").read_bytes() == b"picture"
+
+
+def test_earlier_export_is_replaced_as_a_whole_where_asked_for(network_files: list[Path], tmp_path: Path) -> None:
+    out = write(tmp_path / "model", one(network_files[0]), attachments={"old.png": b"old"})
+
+    write(out, one(network_files[2]), replace=True)
+
+    assert members_of(out)["networks"][0]["backbone"] == "test_resnet"
+    assert not (out / "old.png").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_earlier_export_is_not_replaced_unless_asked_for(network_files: list[Path], tmp_path: Path) -> None:
+    out = write(tmp_path / "model", one(network_files[0]))
+
+    with pytest.raises(OutputError, match=f"output folder must be new or empty, got {out}"):
+        write(out, one(network_files[2]))
+
+
+def test_earlier_export_stays_as_it_was_when_the_next_one_fails(network_files: list[Path], tmp_path: Path) -> None:
+    out, broken = write(tmp_path / "model", one(network_files[0])), tmp_path / "broken.safetensors"
+    broken.write_bytes(network_files[0].read_bytes()[:-1000])
+    before = files_below(out)
+
+    with pytest.raises(ModelError, match=str(broken)):
+        write(out, one(broken), replace=True)
+
+    assert files_below(out) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.safetensors", "model"]
+
+
+@pytest.mark.parametrize("missing", ["MLmodel", "artifacts/ensemble/members.json"], ids=["mlflow", "members"])
+def test_only_an_earlier_export_of_ours_is_replaced(missing: str, network_files: list[Path], tmp_path: Path) -> None:
+    out = write(tmp_path / "model", one(network_files[0]))
+    (out / missing).unlink()
+    before = files_below(out)
+
+    with pytest.raises(
+        OutputError, match=f"must be new, empty or an earlier export, got {out}; choose another or remove"
+    ):
+        write(out, one(network_files[0]), replace=True)
+
+    assert files_below(out) == before
+
+
 def test_artifact_pins_what_it_needs(artifact: Path) -> None:
     lines = (artifact / "requirements.txt").read_text().splitlines()
 
@@ -167,28 +331,3 @@ def test_write_artifact_refuses_weights_that_are_no_shares(
 def test_write_artifact_refuses_an_empty_ensemble(tmp_path: Path) -> None:
     with pytest.raises(EnsembleError, match="an ensemble must have a network, got 0"):
         write_artifact(tmp_path / "model", networks=[], classes=CLASSES, card="", provenance={})
-
-
-@pytest.mark.slow
-def test_registered_artifact_loads_by_its_name(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import mlflow
-
-    from search.evaluate import load_ensemble
-
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    before = mlflow.get_tracking_uri()
-
-    versions = [register_artifact(artifact, "faces", uri) for _ in range(2)]
-    classes = load_ensemble("models:/faces/2").classes
-
-    mlflow.set_tracking_uri(before)
-    assert versions == ["1", "2"]
-    assert classes == CLASSES
-    assert not (tmp_path / "mlruns").exists()
-
-
-def test_register_artifact_says_that_the_server_does_not_answer(artifact: Path) -> None:
-    with pytest.raises(TrackingError, match="must answer"):
-        register_artifact(artifact, "faces", "http://127.0.0.1:9")

@@ -1,52 +1,24 @@
 """The final job on a small search: bags, members, the comparison, and what a second one does to the first."""
 
 import json
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from search.bags import _note_epoch, bag_order
-from search.candidates import Candidate, trial_candidates
-from search.cluster import Resources
-from search.console import SearchConsole
-from search.final import best_trial, build_ensemble, select_members
-from search.folder import SearchFolder, SearchManifest, TrialRecord
+from search.candidates import trial_candidates
+from search.final import build_ensemble
+from search.folder import SearchFolder, SearchManifest
 from search.plan import EnsemblePlan
-from search.tracking import Tracker
-from spaces.config import TrialConfig
-from spaces.errors import EnsembleError, SearchError
+from spaces.errors import DataError, SearchError
+from trainables.data.synth import write_synth_table
 from trainables.data.table import FaceTable
-from trainables.scores import Scores
+from trainables.scores import load_scores, save_scores
+from trainables.trainer import SCORES_FILE
 
 Small = tuple[SearchFolder, dict[str, Any]]
-
-
-def bag_settings(table: FaceTable, folder: Path, *, ratio: float, number: int) -> dict[str, Any]:
-    config = TrialConfig().with_settings({"data.subsample_ratio": ratio}).to_flat()
-    record = TrialRecord("t0001", 1, values={}, config=config)
-    resources = Resources(cpus=1, gpus=0, max_concurrent=1)
-    order = bag_order(
-        record, number=number, folder=SearchFolder(folder), table=table, resources=resources, deadline_s=None, seed=0
-    )
-    return order.settings
-
-
-def test_epoch_that_a_bag_runs_again_is_recorded_once(tmp_path: Path) -> None:
-    tracker = Tracker("http://127.0.0.1:9", "bags", tmp_path, on_trouble=lambda _: None)
-    search = tracker.start_search(name="launch")
-    tracker.start_run(f"{search}/b000", parent_key=search, name="b000")
-    screen = SearchConsole(default={}, noun="bag", n_trials=1, time_budget_s=None, console=Console(quiet=True))
-    screen.trial_started(TrialRecord("b000", 0, values={}, config={}))
-
-    for epoch in (1, 2, 2, 3):  # it lost its worker between the second epoch and its checkpoint
-        _note_epoch("b000", {"epoch": epoch, "valid/macro_f1": 0.1 * epoch, "end": ""}, screen=screen, tracker=tracker)
-
-    tracker.close(timeout_s=0)
-    lines = map(json.loads, (tmp_path / "operations.jsonl").read_text().splitlines())
-    assert [line["step"] for line in lines if line["op"] == "metrics"] == [1, 2, 3]
 
 
 @pytest.mark.ray
@@ -99,7 +71,7 @@ def test_members_are_few_and_their_weights_a_whole(small_ensemble: Small) -> Non
 def test_networks_of_members_can_move_with_the_folder(small_ensemble: Small) -> None:
     folder, _ = small_ensemble
 
-    paths = [network["path"] for member in folder.read_ensemble()["members"] for network in member["networks"]]
+    paths = [network["path"] for voter in folder.read_ensemble()["voters"].values() for network in voter["networks"]]
 
     own = [path for path in paths if "constant" not in path]
     assert own and not any(Path(path).is_absolute() for path in own)
@@ -128,40 +100,86 @@ def test_stored_scores_are_those_of_the_networks_that_vote(small_ensemble: Small
     folder, _ = small_ensemble
 
     for candidate in trial_candidates(folder, folder.read_records()):
-        again = candidate.probs_on(face_table.split("valid"))
+        again = candidate.probs_on(face_table.split("valid").images)
 
         np.testing.assert_allclose(again, candidate.scores.probs, atol=1e-4)
 
 
-def test_bag_of_a_config_on_all_faces_sees_a_part(face_table: FaceTable, tmp_path: Path) -> None:
-    assert bag_settings(face_table, tmp_path, ratio=1.0, number=0)["data.subsample_ratio"] == 0.8
-    assert bag_settings(face_table, tmp_path, ratio=0.2, number=0)["data.subsample_ratio"] == 0.2
+@pytest.mark.ray
+def test_every_score_that_chose_has_its_optimism_beside_it(small_ensemble: Small) -> None:
+    folder, summary = small_ensemble
+
+    for row in [*summary["scores"].values(), *folder.read_ensemble()["methods"]]:
+        assert row["optimism"] == pytest.approx(row["valid"] - row["estimate"])
 
 
-def test_bags_of_one_config_have_different_seeds(face_table: FaceTable, tmp_path: Path) -> None:
-    seeds = [bag_settings(face_table, tmp_path, ratio=1.0, number=i)["train.seed"] for i in range(4)]
+@pytest.mark.ray
+def test_ensemble_is_the_one_of_the_method_that_was_taken(small_ensemble: Small) -> None:
+    folder, summary = small_ensemble
 
-    assert len(set(seeds)) == 4
+    taken = [method for method in folder.read_ensemble()["methods"] if method["chosen"]]
 
-
-def test_members_are_refused_when_there_is_no_candidate() -> None:
-    with pytest.raises(EnsembleError, match="got none"):
-        select_members([], max_members=3, seed=0)
-
-
-def candidate(key: str, *, n_right: int) -> Candidate:
-    """One whose stored scores are right on so many of four faces."""
-    logits = np.array([[0, 1] if row < n_right else [1, 0] for row in range(4)], np.float32)
-    labels = np.ones(4, np.int8)
-    scores = Scores(("a", "b", "c", "d"), (None,) * 4, labels=labels, logits=logits, classes=("fear", "joy"))
-    return Candidate(key, Path(key), config={}, scores=scores, is_complete=True)
+    assert [method["method"] for method in taken] == [summary["method"]]
+    assert taken[0]["estimate"] == pytest.approx(summary["scores"]["ensemble"]["estimate"])
 
 
-def test_best_trial_is_the_one_with_the_best_stored_scores() -> None:
-    candidates = [candidate("t0000", n_right=2), candidate("t0003", n_right=3), candidate("t0004", n_right=3)]
+@pytest.mark.ray
+def test_differences_are_against_each_other_row(small_ensemble: Small) -> None:
+    differences = small_ensemble[1]["differences"]
 
-    assert best_trial([*candidates, candidate("b000", n_right=4)]) == "t0003"
-    assert best_trial([candidate("b000", n_right=4)]) == ""
+    assert list(differences) == ["default", "best_trial", "uniform"]
+    assert all(found["low"] <= found["difference"] <= found["high"] for found in differences.values())
+
+
+@pytest.mark.ray
+def test_options_end_with_the_ensemble_that_was_chosen(small_ensemble: Small) -> None:
+    folder, summary = small_ensemble
+
+    chosen = [option for option in folder.read_ensemble()["options"] if option["is_chosen"]]
+
+    assert [option["members"] for option in chosen] == [{m["member"]: m["weight"] for m in summary["members"]}]
+    assert chosen[0]["ms"] > 0 and chosen[0]["megabytes"] > 0
+
+
+@pytest.fixture
+def moved(small_ensemble: Small, tmp_path: Path) -> SearchFolder:
+    """A copy of the search in another place."""
+    shutil.copytree(small_ensemble[0].path, tmp_path / "storage" / "mini", ignore=shutil.ignore_patterns("lock"))
+    return SearchFolder(tmp_path / "storage" / "mini")
+
+
+@pytest.mark.ray
+def test_candidate_with_broken_scores_is_left_out_by_name(moved: SearchFolder) -> None:
+    file = moved.trial_dir("t0001") / SCORES_FILE
+    scores = load_scores(file)
+    scores.logits[3, 0] = np.nan
+    save_scores(file, scores)
+
+    summary = build_ensemble(moved, EnsemblePlan(n_bags=0))
+
+    assert any(note.startswith("t0001 left out: its scores must be finite, got 1 of 96") for note in summary["notes"])
+    assert "t0001" not in moved.read_ensemble()["candidates"]
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("objective", ["own", "mean", "worst"])
+def test_ensemble_is_scored_on_faces_of_another_kind(
+    moved: SearchFolder, tmp_path: Path, objective: Literal["own", "mean", "worst"]
+) -> None:
+    other = write_synth_table(tmp_path / "other", n_train=60, n_valid=24, n_test=24, image_px=48, seed=3)
+
+    summary = build_ensemble(moved, EnsemblePlan(n_bags=0, also=str(other.path), objective=objective))
+
+    others = summary["others"]
+    assert (others["n"], others["is_joined"]) == (84, objective != "own")
+    assert {"default", "best_trial", "ensemble"} <= set(others["scores"])
+    assert others["differences"]["best_trial"]["low"] <= others["differences"]["best_trial"]["high"]
+
+
+@pytest.mark.ray
+def test_ensemble_is_refused_when_the_other_faces_are_its_own(moved: SearchFolder, face_table: FaceTable) -> None:
+    with pytest.raises(DataError, match="--also must have other faces than the search, got its own table"):
+        build_ensemble(moved, EnsemblePlan(n_bags=0, also=str(face_table.path)))
 
 
 def searched(folder: Path, table: FaceTable, *, content_hash: str) -> SearchFolder:

@@ -99,6 +99,29 @@ def test_artifact_of_any_design_answers_as_the_training_code(
     assert np.ptp(expected, axis=0).max() > 0.1
 
 
+@pytest.mark.parametrize("name", ["cut", "dan", "deviation", "two-branch", "hand"])
+def test_heads_on_one_encoder_answer_as_the_training_code(
+    name: str, faces: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
+    first = save_loud_network(tmp_path / "first.safetensors", DESIGNS[name])
+    network, spec = load_network(first)
+    network.heads.linear.weight.data = network.heads.linear.weight.data.flip(0)
+    save_network(tmp_path / "second.safetensors", network.state_dict(), spec)
+    files = [first, tmp_path / "second.safetensors"]
+    networks = [ArtifactNetwork(file, 0.5, file.stem, "fine_tuned") for file in files]
+
+    out = write_artifact(tmp_path / "model", networks=networks, classes=CLASSES, card="", provenance={})
+
+    assert len(list(out.rglob("*.heads.safetensors"))) == 1
+    alone = [softmax(predict_logits(*_loaded(file, faces))) for file in files]
+    assert load_ensemble(out).predict_decoded(faces) == pytest.approx(np.mean(alone, axis=0), abs=1e-5)
+
+
+def _loaded(file: Path, faces: npt.NDArray[np.uint8]) -> tuple[ExpressionNetwork, npt.NDArray[np.uint8], NetworkSpec]:
+    network, spec = load_network(file)
+    return network, faces, spec
+
+
 def test_members_logits_are_mixed_where_the_trial_mixed_them(faces: npt.NDArray[np.uint8], tmp_path: Path) -> None:
     own = save_loud_network(tmp_path / "own.safetensors", DESIGNS["plain"], seed=1)
     partner = save_loud_network(tmp_path / "partner.safetensors", DESIGNS["joint"], classes=EIGHT, seed=2)

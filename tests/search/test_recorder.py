@@ -10,6 +10,8 @@ import pytest
 from search.ends import TrialEnd
 from search.folder import SearchFolder, TrialRecord
 from search.recorder import Recorder, count_ends, rank, usable
+from trainables.epochs import EPOCHS_FILE
+from trainables.kept_epochs import SNAPSHOTS_DIR
 from trainables.trainer import HEAD_FILE, WEIGHTS_FILE
 
 
@@ -71,8 +73,10 @@ def run_trial(recorder: Recorder, folder: Path, number: int, *, best: float, end
     record = new_record(number)
     recorder.trial_started(record)
     recorder.epoch(record.trial_id, report(1, best))
-    for name in (WEIGHTS_FILE, HEAD_FILE, "checkpoint.pt"):
-        (folder / "trials" / record.trial_id / name).touch()
+    for name in (WEIGHTS_FILE, HEAD_FILE, "checkpoint.pt", f"{SNAPSHOTS_DIR}/e0003.safetensors", EPOCHS_FILE):
+        file = folder / "trials" / record.trial_id / name
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
     recorder.trial_ended(record.trial_id, end)
 
 
@@ -153,6 +157,14 @@ def test_weights_stay_for_the_default_and_the_best(recorder: Recorder, tmp_path:
 
     assert sorted(file.parent.name for file in tmp_path.rglob(WEIGHTS_FILE)) == ["t0000", "t0002"]
     assert sorted(file.parent.name for file in tmp_path.rglob(HEAD_FILE)) == ["t0000", "t0002"]
+
+
+def test_late_epochs_go_with_the_weights_and_scores_stay(recorder: Recorder, tmp_path: Path) -> None:
+    for number, best in enumerate((0.1, 0.3, 0.5)):
+        run_trial(recorder, tmp_path, number, best=best)
+
+    assert sorted(path.parent.name for path in tmp_path.rglob(SNAPSHOTS_DIR)) == ["t0000", "t0002"]
+    assert len(list(tmp_path.glob(f"trials/*/{EPOCHS_FILE}"))) == 3
 
 
 def test_checkpoint_goes_when_a_trial_was_stopped(recorder: Recorder, tmp_path: Path) -> None:

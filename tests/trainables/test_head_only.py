@@ -13,9 +13,11 @@ from trainables.data.table import FaceTable
 from trainables.embeddings.compute import embed_faces
 from trainables.embeddings.encoder import FrozenEncoder
 from trainables.head_only import train_heads
+from trainables.heads.blocks import head_order
 from trainables.losses.total import TrialLoss
 from trainables.models.architectures.network import ExpressionNetwork
 from trainables.models.build import build_trial_network
+from trainables.preparation import choose_items
 from trainables.stepper import Stepper
 from trainables.trainer import Trainer
 
@@ -108,12 +110,14 @@ def test_sampler_decides_how_often_a_class_is_seen_in_head_only_epochs(
 ) -> None:
     table = make_table(train=[0] * 40 + [1] * 4 + [2] * 4, valid=[0, 1, 2] * 2)
     config = make_config({"data.sampler": sampler, "data.sampler_power": 1.0, "train.head_epochs": 1})
-    trainer = Trainer(config, table)
-    rows = np.unique(trainer._items.rows)
+    train = table.split("train")
+    items = choose_items(train, config)
+    rows = np.unique(items.rows)
 
-    places = np.concatenate([trainer._head_order(rows, epoch) for epoch in range(1, 21)])
+    orders = [head_order(items, train.expression, config, rows=rows, epoch=epoch) for epoch in range(1, 21)]
 
-    shares = np.bincount(table.split("train").expression[rows[places]]) / len(places)
+    places = np.concatenate(orders)
+    shares = np.bincount(train.expression[rows[places]]) / len(places)
     assert shares == pytest.approx([40 / 48, 4 / 48, 4 / 48] if sampler == "shuffle" else [1 / 3] * 3, abs=0.08)
 
 

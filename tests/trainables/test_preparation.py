@@ -54,6 +54,29 @@ def test_subsample_takes_its_share_of_the_faces_without_an_expression_too(
     assert chosen[0].tolist() == chosen[1].tolist() != chosen[2].tolist()
 
 
+def test_subsample_by_subjects_cuts_nobody_and_counts_faces_without_an_expression_too(
+    make_table: MakeTable, make_config: MakeConfig
+) -> None:
+    known = np.zeros(240, np.float32)
+    subjects = [f"p{row // 8}" for row in range(240)]
+    columns = {"valence": known, "arousal": known, "subjects": subjects}
+    split = make_table(train=[0, 1, 2, -1] * 60, columns={"train": columns}).split("train")
+    settings = {**JOINT, "data.subsample_by": "subjects", "data.subsample_ratio": 0.4, "train.seed": 3}
+
+    rows = choose_items(split, make_config(settings)).rows
+
+    inside = {subjects[row] for row in rows}
+    assert len(inside) == 12 and len(rows) == 96
+    assert np.bincount(split.expression[rows] + 1).tolist() == [24, 24, 24, 24]
+
+
+def test_subsample_by_subjects_needs_a_label(make_table: MakeTable, make_config: MakeConfig) -> None:
+    split = make_table(train=[-1, -1]).split("train")
+
+    with pytest.raises(DataError, match="train split must have labelled faces, got 0 of 2"):
+        choose_items(split, make_config({"data.subsample_by": "subjects"}))
+
+
 def test_upsampled_items_hold_every_class_as_often_and_others_once(
     make_table: MakeTable, make_config: MakeConfig
 ) -> None:

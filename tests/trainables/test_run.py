@@ -11,6 +11,9 @@ import torch
 
 from spaces.config import TrialConfig
 from trainables.data.table import FaceTable
+from trainables.epochs import EPOCHS_FILE, load_epoch_scores
+from trainables.kept_epochs import SNAPSHOTS_DIR
+from trainables.out_of_bag import OUT_OF_BAG_FILE
 from trainables.run import CHECKPOINT_FILE, ERROR_FILE, TrialOrder, TrialRun
 from trainables.scores import load_scores
 from trainables.trainer import HEAD_FILE, SCORES_FILE, WEIGHTS_FILE, Trainer
@@ -45,7 +48,45 @@ def test_run_leaves_scores_and_weights(make_order: MakeOrder) -> None:
     folder = Path(order.folder)
     assert [report["end"] for report in reports] == ["", "completed"]
     found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    assert found == sorted([HEAD_FILE, SCORES_FILE, WEIGHTS_FILE])
+    assert found == sorted([HEAD_FILE, SCORES_FILE, EPOCHS_FILE, WEIGHTS_FILE])
+
+
+def test_run_that_is_stopped_has_left_the_answers_of_all_its_epochs_and_no_snapshot(make_order: MakeOrder) -> None:
+    order = make_order({"train.epochs": 9, "train.snapshots": 2})
+    trial = TrialRun(order)
+
+    reports = [trial.step() for _ in range(3)]
+
+    left = load_epoch_scores(Path(order.folder) / EPOCHS_FILE)
+    assert left.epochs.tolist() == [1, 2, 3]
+    assert left.best_epoch == reports[-1]["best/epoch"]
+    assert not (Path(order.folder) / SNAPSHOTS_DIR).exists()
+
+
+def test_run_leaves_its_latest_epochs_beside_the_best_one_when_it_completes(make_order: MakeOrder) -> None:
+    order = make_order({"train.epochs": 4, "train.snapshots": 2})
+    (Path(order.folder) / SNAPSHOTS_DIR).mkdir(parents=True)
+    (Path(order.folder) / SNAPSHOTS_DIR / "e0009.arrow").touch()  # of a run whose end nobody heard of
+
+    reports = run(order)
+
+    beside = [epoch for epoch in range(1, 5) if epoch != reports[-1]["best/epoch"]][-2:]
+    found = sorted(path.name for path in (Path(order.folder) / SNAPSHOTS_DIR).iterdir())
+    assert found == sorted(f"e{epoch:04d}.{ending}" for epoch in beside for ending in ("arrow", "safetensors"))
+
+
+def test_run_scores_the_faces_it_left_out_only_when_it_completes_and_was_asked_to(make_order: MakeOrder) -> None:
+    settings = {"data.subsample_ratio": 0.5}
+    path = Path(make_order().folder) / OUT_OF_BAG_FILE
+    run(make_order(settings))
+    assert not path.exists()
+    trial = TrialRun(make_order(settings, asks_unseen=True))
+    trial.step()
+    assert not path.exists()
+
+    trial.step()
+
+    assert len(load_scores(path).labels) == 24
 
 
 def test_run_goes_on_from_its_checkpoint(make_order: MakeOrder, tmp_path: Path) -> None:

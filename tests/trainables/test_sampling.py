@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from spaces.errors import DataError
-from trainables.data.sampling import Items, Sampler, epoch_order, stratified_subsample, training_items
+from trainables.data.sampling import (
+    Items,
+    Sampler,
+    epoch_order,
+    stratified_subsample,
+    subject_subsample,
+    training_items,
+)
 
 LABELS = np.repeat(np.array([0, 1, 2, -1], np.int8), [100, 40, 3, 20])
 ALL = np.arange(len(LABELS))
@@ -51,6 +58,74 @@ def test_subsample_depends_on_the_seed_alone() -> None:
 def test_subsample_is_refused_when_no_face_is_labelled() -> None:
     with pytest.raises(DataError, match="train split must have labelled faces, got 0 of 4"):
         stratified_subsample(np.full(4, -1, np.int8), ratio=1.0, seed=0)
+
+
+def draw_people(n_people: int, *, seed: int = 0, n_classes: int = 6) -> tuple[np.ndarray, list[str | None]]:
+    """Classes and subjects of faces, 1 to 60 a person; each person shows some classes more than others, some rare."""
+    generator = np.random.default_rng(seed)
+    sizes = generator.integers(1, 60, n_people)
+    usual = np.array([40.0, 25, 15, 10, 8, 2])[:n_classes]
+    classes = [
+        generator.choice(n_classes, size, p=generator.dirichlet(3 * usual / usual.sum() + 0.05)) for size in sizes
+    ]
+    return np.concatenate(classes), [f"p{i}" for i, size in enumerate(sizes) for _ in range(size)]
+
+
+@pytest.mark.parametrize("ratio", [0.2, 0.5, 0.8])
+def test_subsample_by_subjects_takes_whole_people_and_keeps_each_class_near_its_share(ratio: float) -> None:
+    classes, subjects = draw_people(100)
+
+    chosen = subject_subsample(classes, subjects, ratio=ratio, seed=1)
+
+    inside = {subjects[place] for place in chosen}
+    outside = {subject for place, subject in enumerate(subjects) if place not in set(chosen)}
+    assert inside and outside and inside & outside == set()
+    shares = np.bincount(classes[chosen], minlength=6) / np.bincount(classes)
+    np.testing.assert_allclose(shares, ratio, rtol=0.15)
+
+
+def test_subsample_by_subjects_is_everybody_when_the_ratio_is_one() -> None:
+    classes, subjects = draw_people(30)
+
+    chosen = subject_subsample(classes, [*subjects[:-5], *[None] * 5], ratio=1.0, seed=0)
+
+    np.testing.assert_array_equal(chosen, np.arange(len(classes)))
+
+
+def test_subsample_by_subjects_depends_on_the_seed_alone() -> None:
+    classes, subjects = draw_people(40)
+
+    first, again, other = (subject_subsample(classes, subjects, ratio=0.5, seed=seed) for seed in (1, 1, 2))
+
+    np.testing.assert_array_equal(first, again)
+    assert {subjects[place] for place in first} != {subjects[place] for place in other}
+
+
+def test_subsample_by_subjects_leaves_no_class_empty_that_one_person_has() -> None:
+    classes = np.array([0] * 300 + [1] * 60)
+    subjects = [f"p{i // 10}" for i in range(300)] + ["the one"] * 60
+
+    for seed in range(5):
+        chosen = subject_subsample(classes, subjects, ratio=0.1, seed=seed)
+
+        assert np.bincount(classes[chosen]).tolist() == [30, 60]
+
+
+def test_faces_without_a_person_make_up_what_people_leave_missing() -> None:
+    classes = np.array([0] * 90 + [0] * 10 + [1] * 20)
+    subjects = ["large"] * 90 + [None] * 30
+
+    chosen = subject_subsample(classes, subjects, ratio=0.6, seed=0)
+
+    # the large one takes class 0 over its share, so that no other face of it is drawn
+    assert [int((classes[chosen] == kind).sum()) for kind in (0, 1)] == [90, 12]
+    assert {subjects[place] for place in chosen if classes[place] == 0} == {"large"}
+
+
+def test_subsample_by_subjects_draws_by_class_when_no_person_is_known() -> None:
+    chosen = subject_subsample(LABELS, [None] * len(LABELS), ratio=0.1, seed=0)
+
+    assert np.bincount(LABELS[chosen] + 1).tolist() == [2, 10, 4, 1]
 
 
 @pytest.mark.parametrize("sampler", ["shuffle", "weighted"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spaces.errors import DataError
-from trainables.scores import Scores, load_scores, save_scores, softmax
+from trainables.scores import Scores, blend_logits, load_scores, save_scores, softmax, to_logits
 
 
 def make_scores(n: int = 5) -> Scores:
@@ -64,3 +64,19 @@ def test_scores_give_probabilities_of_their_logits() -> None:
 
     exponents = np.exp(scores.logits.astype(np.float64))
     np.testing.assert_allclose(scores.probs, exponents / exponents.sum(axis=1, keepdims=True))
+
+
+def test_blend_mixes_probabilities_or_logits() -> None:
+    own, partner = make_scores().logits, make_scores().logits[::-1]
+
+    probs = softmax(blend_logits(own, partner, weight=0.3, space="probs"))
+    logits = blend_logits(own, partner, weight=0.3, space="logits")
+
+    np.testing.assert_allclose(probs, 0.3 * softmax(partner) + 0.7 * softmax(own), atol=1e-6)
+    np.testing.assert_allclose(logits, 0.3 * partner + 0.7 * own, atol=1e-6)
+
+
+def test_logits_of_probabilities_stay_finite_when_one_is_zero() -> None:
+    probs = np.array([[1.0, 0.0], [0.25, 0.75]])
+
+    np.testing.assert_allclose(softmax(to_logits(probs)), probs, atol=1e-6)

@@ -14,6 +14,7 @@ from spaces.config import TrialConfig
 from spaces.errors import ConfigError, DataError, DeviceError
 from trainables.checkpoint import load_network
 from trainables.data.table import FaceTable
+from trainables.kept_epochs import SNAPSHOTS_DIR
 from trainables.metrics import macro_f1
 from trainables.models.inputs import predict_logits, predict_outputs
 from trainables.scores import load_scores, softmax
@@ -90,6 +91,48 @@ def test_completed_trial_answers_with_the_mean_over_moved_faces(
     assert reports[-1]["best/unmoved_macro_f1"] == max(unmoved)
 
 
+def test_answers_of_the_epochs_are_those_for_faces_as_they_are(toy_table: FaceTable, make_config: MakeConfig) -> None:
+    settings = {**BLENDED, "train.epochs": 3}
+    plain, moved = (Trainer(make_config({**settings, "model.shift": shift}), toy_table) for shift in (0.0, 0.07))
+    for trainer in (plain, moved):
+        run(trainer)
+
+    answers, same = (trainer.kept.answers.scores() for trainer in (plain, moved))
+
+    np.testing.assert_array_equal(answers.logits, same.logits)
+    assert answers.epochs.tolist() == [0, 1, 2, 3]
+    assert plain.best is not None
+    assert answers.best_epoch == plain.best.epoch
+    best = answers.logits[answers.epochs.tolist().index(answers.best_epoch)]
+    np.testing.assert_allclose(softmax(best), plain.scores().probs, atol=2e-3)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.07], ids=["plain", "moved"])
+def test_snapshots_are_scored_with_the_looks_of_the_best_epoch(
+    toy_table: FaceTable, make_config: MakeConfig, tmp_path: Path, shift: float
+) -> None:
+    trainer = Trainer(make_config({"train.epochs": 3, "train.snapshots": 1, "model.shift": shift}), toy_table)
+    run(trainer)
+
+    trainer.kept.save_snapshots(tmp_path)
+
+    (weights,) = (tmp_path / SNAPSHOTS_DIR).glob("*.safetensors")
+    network, spec = load_network(weights)
+    stored = load_scores(weights.with_suffix(".arrow"))
+    assert spec.shift_px == (2 if shift else 0)
+    probs = softmax(predict_logits(network, toy_table.split("valid").images, spec))
+    np.testing.assert_allclose(stored.probs, probs, atol=1e-5)
+
+
+def test_snapshots_change_nothing_of_a_run(toy_table: FaceTable, make_config: MakeConfig) -> None:
+    trainers = [Trainer(make_config({"train.epochs": 3, "train.snapshots": n}), toy_table) for n in (0, 2)]
+
+    for trainer in trainers:
+        run(trainer)
+
+    np.testing.assert_array_equal(trainers[0].scores().logits, trainers[1].scores().logits)
+
+
 def test_trial_that_is_cut_short_answers_for_faces_as_they_are(
     toy_table: FaceTable, make_config: MakeConfig, tmp_path: Path
 ) -> None:
@@ -164,6 +207,9 @@ def test_trainer_goes_on_bit_by_bit_from_its_state(
     for expected, got in zip(reports[1:], resumed_reports, strict=True):
         assert {**expected, "time/epoch_s": 0} == {**got, "time/epoch_s": 0}
     np.testing.assert_array_equal(resumed.scores().logits, whole.scores().logits)
+    left, expected = (trainer.kept.answers.scores() for trainer in (resumed, whole))
+    assert (left.epochs.tolist(), left.best_epoch) == (expected.epochs.tolist(), expected.best_epoch)
+    np.testing.assert_array_equal(left.logits, expected.logits)
 
 
 def test_averaged_weights_are_what_is_scored_and_saved(

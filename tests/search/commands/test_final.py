@@ -22,6 +22,14 @@ def test_export_reads_its_words() -> None:
     assert (args.name, args.out, args.register) == ("faces", Path("model"), "expressions")
 
 
+def test_export_reads_its_limits_and_formats() -> None:
+    words = ["--max-ms", "2.5", "--max-mb", "20", "--max-members", "3", "--format", "onnx", "--replace"]
+
+    args = build_parser().parse_words(["export", "faces", "--out", "model", *words])
+
+    assert (args.max_ms, args.max_mb, args.max_members, args.format, args.replace) == (2.5, 20.0, 3, "onnx", True)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -30,11 +38,26 @@ def test_export_reads_its_words() -> None:
         (["ensemble", "a", "--members", "0"], "argument --members: must be at least 1, got 0"),
         (["ensemble", "a", "--bag", "3"], "option --bag is unknown; did you mean '--bags'"),
         (["ensemble", "a", "--time-budget", "0"], "argument --time-budget: must be above 0, got '0'"),
+        (["ensemble", "a", "--objective", "worst"], "--objective worst needs faces of another kind"),
+        (["export", "a", "--out", "m", "--max-ms", "0"], "argument --max-ms: must be above 0, got 0"),
+        (["export", "a", "--out", "m", "--force"], "--force makes a registered version the champion; --register MODEL"),
         (["export", "a"], "the following arguments are required: --out"),
         (["export", "a", "--out", ""], "argument --out: must name a file or folder, got ''"),
         (["export", "a", "--out", "m", "--registr", "x"], "option --registr is unknown; did you mean '--register'"),
     ],
-    ids=["no_name", "bags", "members", "near_miss", "duration", "no_out", "empty_out", "export_near_miss"],
+    ids=[
+        "no_name",
+        "bags",
+        "members",
+        "near_miss",
+        "duration",
+        "objective",
+        "limit",
+        "force",
+        "no_out",
+        "empty_out",
+        "export_near_miss",
+    ],
 )
 def test_wrong_words_get_one_sentence_and_exit_code_2(
     words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]

@@ -1,20 +1,51 @@
-"""Bags: their deadlines, their histories, and what becomes of one that fails."""
+"""Bags: their deadlines, their histories, and what becomes of one that fails or loses its worker."""
 
+import os
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
+from search.bag_record import BagRecord, read_bag
 from search.cluster import Resources
-from search.ensemble.bagging import HISTORY_FILE, affordable_bags, deadlines, read_history, train_bags
+from search.ensemble.bagging import (
+    HISTORY_FILE,
+    BagJob,
+    BagOutcome,
+    affordable_bags,
+    deadlines,
+    read_history,
+    train_bags,
+)
 from spaces.config import TrialConfig
 from trainables.data.table import FaceTable
-from trainables.run import TrialOrder
+from trainables.out_of_bag import OUT_OF_BAG_FILE
+from trainables.run import CHECKPOINT_FILE, TrialOrder
+
+ONE_AT_A_TIME = Resources(1, 0, 1)
 
 
-def order_of(bag_id: str, folder: Path, table: FaceTable, **settings: object) -> TrialOrder:
+def job_of(
+    bag_id: str, folder: Path, table: FaceTable, *, ends_in_s: float | None = None, **settings: object
+) -> BagJob:
+    """A short bag; or one of many epochs, kept one by one, that ends in so many seconds."""
     small = {"model.backbone": "test_efficientnet", "model.weights": "none", "model.image_px": 32, "train.epochs": 1}
-    config = TrialConfig().with_settings({**small, "data.subsample_ratio": 0.5, **settings}).to_flat()
-    return TrialOrder(bag_id, dict(config), str(table.path), str(folder / bag_id))
+    dotted = {name.replace("__", "."): value for name, value in settings.items()}
+    config = dict(TrialConfig().with_settings({**small, "data.subsample_ratio": 0.5, **dotted}).to_flat())
+    order = TrialOrder(bag_id, config, str(table.path), str(folder / bag_id), asks_unseen=True)
+    if ends_in_s is not None:
+        order = replace(order, checkpoint_s=0.0, deadline_s=time.time() + ends_in_s)
+    return BagJob(order, BagRecord("t0001", 0, config))
+
+
+def unheard(*_: Any) -> None:
+    """Whoever is told and does not listen."""
 
 
 def test_waves_of_bags_have_the_same_share_of_the_time() -> None:
@@ -43,19 +74,40 @@ def test_history_leaves_out_a_line_that_a_lost_worker_left_torn(tmp_path: Path) 
 
 @pytest.mark.ray
 def test_bag_that_fails_costs_only_itself(ray_local: None, face_table: FaceTable, tmp_path: Path) -> None:
-    orders = [
-        order_of("b000", tmp_path, face_table, **{"model.weights": str(tmp_path / "gone.safetensors")}),
-        order_of("b001", tmp_path, face_table),
+    jobs = [
+        job_of("b000", tmp_path, face_table, model__weights=str(tmp_path / "gone.safetensors")),
+        job_of("b001", tmp_path, face_table),
     ]
     heard: list[str] = []
+    ended: list[BagOutcome] = []
 
-    outcomes = train_bags(orders, Resources(1, 0, 1), on_epoch=lambda bag_id, report: heard.append(bag_id))
+    outcomes = train_bags(
+        jobs, ONE_AT_A_TIME, on_epoch=lambda bag_id, report: heard.append(bag_id), on_end=ended.append
+    )
 
     assert [outcome.end for outcome in outcomes] == ["failed", "completed"]
     assert "gone.safetensors" in outcomes[0].error
     assert outcomes[0].history == []
     assert outcomes[1].history[-1]["best/macro_f1"] >= 0
     assert heard == ["b001"]
+    assert ended == outcomes
+
+
+@pytest.mark.ray
+def test_bags_folder_says_how_it_ended(ray_local: None, face_table: FaceTable, tmp_path: Path) -> None:
+    jobs = [
+        job_of("b000", tmp_path, face_table, model__weights=str(tmp_path / "gone.safetensors")),
+        job_of("b001", tmp_path, face_table),
+    ]
+
+    train_bags(jobs, ONE_AT_A_TIME, on_epoch=unheard, on_end=unheard)
+
+    failed, whole = (read_bag(job.folder) for job in jobs)
+    assert failed is not None and whole is not None
+    assert (failed.end, whole.end, whole.settings) == ("failed", "completed", jobs[1].record.settings)
+    assert "gone.safetensors" in failed.error
+    assert (jobs[1].folder / OUT_OF_BAG_FILE).exists()
+    assert not (jobs[0].folder / OUT_OF_BAG_FILE).exists()
 
 
 @pytest.mark.ray
@@ -65,11 +117,79 @@ def test_bag_that_can_write_nothing_is_a_failure_with_a_sentence(
     (tmp_path / "file").touch()
 
     (outcome,) = train_bags(
-        [order_of("b000", tmp_path / "file", face_table)], Resources(1, 0, 1), on_epoch=lambda *_: None
+        [job_of("b000", tmp_path / "file", face_table)], ONE_AT_A_TIME, on_epoch=unheard, on_end=unheard
     )
 
     assert outcome.end == "failed"
     assert outcome.error and "\n" not in outcome.error
+
+
+def bag_workers() -> list[int]:
+    """Processes of this test's own Ray in which bags are trained."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found += [child.pid] if "ray::_train_bag" in " ".join(child.cmdline()) else []
+    return found
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("n_lost", "ends_in_s", "end"), [(1, 6.0, "completed"), (2, 600.0, "failed")], ids=["once", "twice"]
+)
+def test_bag_whose_worker_is_lost_goes_on_in_another_one_once(
+    ray_local: None, face_table: FaceTable, tmp_path: Path, n_lost: int, ends_in_s: float, end: str
+) -> None:
+    job = job_of("b000", tmp_path, face_table, ends_in_s=ends_in_s, train__epochs=1000)
+    epochs: list[int] = []
+    killed: set[int] = set()
+
+    def kill_worker(bag_id: str, report: Mapping[str, Any]) -> None:
+        epochs.append(report["epoch"])
+        for worker in set(bag_workers()) - killed if len(killed) < n_lost else ():
+            os.kill(worker, signal.SIGKILL)
+            killed.add(worker)
+
+    (outcome,) = train_bags([job], ONE_AT_A_TIME, on_epoch=kill_worker, on_end=unheard)
+
+    known = read_bag(job.folder)
+    assert known is not None and known.end == outcome.end == end
+    assert len(killed) == n_lost
+    assert epochs.count(1) == 1  # it went on from its checkpoint
+    assert (outcome.error == "") == (end == "completed")
+    assert (job.folder / CHECKPOINT_FILE).exists() == (end == "failed")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_bag_that_is_interrupted_has_no_end_and_goes_on_the_next_time(
+    ray_local: None, face_table: FaceTable, tmp_path: Path
+) -> None:
+    job = job_of("b000", tmp_path, face_table, ends_in_s=600.0, train__epochs=1000)
+
+    def interrupt(bag_id: str, report: Mapping[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_bags([job], ONE_AT_A_TIME, on_epoch=interrupt, on_end=unheard)
+    wait_until_no_bag_is_trained()
+    begun = read_bag(job.folder)
+    n_epochs = read_history(job.folder)[-1]["epoch"]
+    epochs: list[int] = []
+
+    again = job_of("b000", tmp_path, face_table, ends_in_s=3.0, train__epochs=1000)
+    (outcome,) = train_bags([again], ONE_AT_A_TIME, on_epoch=lambda _, r: epochs.append(r["epoch"]), on_end=unheard)
+
+    assert begun is not None and begun.end is None
+    assert outcome.end == "completed"
+    assert n_epochs <= epochs[0] <= n_epochs + 1  # the last epoch may have come after the last checkpoint
+
+
+def wait_until_no_bag_is_trained() -> None:
+    until_s = time.time() + 20.0
+    while bag_workers() and time.time() < until_s:
+        time.sleep(0.1)
 
 
 def test_bags_are_as_many_as_find_time_to_be_whole() -> None:

@@ -19,6 +19,16 @@ def test_soft_vote_averages_equally_when_no_weights_are_given(make_pool: MakePoo
     assert soft_vote(probs) == pytest.approx(probs.mean(axis=0))
 
 
+def test_soft_vote_is_in_double_precision_whatever_the_members_are(make_pool: MakePool) -> None:
+    probs, _ = make_pool(candidates=3)
+    single = probs.astype(np.float32)
+
+    votes = soft_vote(single), soft_vote(single, [0.2, 0.3, 0.5])
+
+    assert [vote.dtype for vote in votes] == [np.float64, np.float64]
+    assert votes[1] == pytest.approx(soft_vote(single.astype(np.float64), [0.2, 0.3, 0.5]), abs=1e-15)
+
+
 def test_soft_vote_rows_sum_to_one(make_pool: MakePool) -> None:
     probs, _ = make_pool(candidates=3)
 
@@ -47,10 +57,14 @@ def test_blend_refuses_a_weight_outside_its_range() -> None:
         blend([[1.0, 0.0]], [[0.0, 1.0]], weight=1.2)
 
 
+@pytest.mark.parametrize("space", ["probs", "logits"])
 @pytest.mark.parametrize("n_classes", [2, 3, 6, 9])
 @pytest.mark.parametrize("seed", range(3))
-def test_blend_curve_equals_brute_force_in_every_interval(make_pool: MakePool, n_classes: int, seed: int) -> None:
-    (partner, fine_tuned), labels = make_pool(candidates=2, classes=n_classes, seed=seed)
+def test_blend_curve_equals_brute_force_in_every_interval(
+    make_pool: MakePool, n_classes: int, seed: int, space: str
+) -> None:
+    pair, labels = make_pool(candidates=2, classes=n_classes, seed=seed)
+    partner, fine_tuned = pair if space == "probs" else np.log(pair)
 
     curve = blend_curve(partner, fine_tuned, labels)
 
@@ -97,6 +111,40 @@ def test_blend_curve_follows_lines_that_cross_in_one_point() -> None:
     assert curve.scores == pytest.approx([0.0, 1 / 3])
 
 
+def test_blend_curve_is_never_below_a_grid(make_pool: MakePool) -> None:
+    (partner, fine_tuned), labels = make_pool(candidates=2, samples=500, classes=6)
+
+    curve = blend_curve(partner, fine_tuned, labels)
+
+    mixed = (blend(partner, fine_tuned, weight=w) for w in np.linspace(0, 1, 1001))
+    assert max(curve.scores.max(), *curve.ends) >= max(macro_f1(labels, m.argmax(axis=1), 6) for m in mixed) - 1e-12
+
+
+def test_blend_curve_at_its_ends_is_each_network_alone_where_classes_are_level() -> None:
+    level, sure = np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([[0.3, 0.7], [0.2, 0.8]])
+
+    curve = blend_curve(level, sure, [0, 0])
+
+    assert (curve.score_at(0.0), curve.score_at(0.999), curve.score_at(1.0)) == (0.0, 0.0, 0.5)
+
+
+def test_blend_curve_counts_a_face_as_often_as_it_is_drawn(make_pool: MakePool) -> None:
+    (partner, fine_tuned), labels = make_pool(candidates=2)
+    some, counts = np.where(np.arange(150) < 50, -1, labels), np.arange(150) % 3
+    rows = np.repeat(np.arange(50, 150), counts[50:])
+    weights = np.linspace(0, 1, 33)
+
+    curve = blend_curve(partner, fine_tuned, some, counts=counts)
+
+    repeated = blend_curve(partner[rows], fine_tuned[rows], labels[rows])
+    assert curve.smoothed(weights, window=0.01) == pytest.approx(repeated.smoothed(weights, window=0.01))
+
+
+def test_blend_curve_names_what_is_not_finite() -> None:
+    with pytest.raises(EnsembleError, match="scores must be finite, got nan: candidate 1, sample 0"):
+        blend_curve([[np.nan, 0.5]], [[0.5, 0.5]], [0])
+
+
 def test_smoothed_is_the_mean_over_the_window(make_pool: MakePool) -> None:
     (partner, fine_tuned), labels = make_pool(candidates=2, samples=40)
     curve = blend_curve(partner, fine_tuned, labels)
@@ -114,7 +162,17 @@ def test_best_blend_weight_is_never_worse_than_either_alone(make_pool: MakePool,
     weight = best_blend_weight(partner, fine_tuned, labels)
 
     curve = blend_curve(partner, fine_tuned, labels)
-    assert curve.score_at(weight) >= max(curve.scores[0], curve.scores[-1])
+    assert curve.score_at(weight) >= max(*curve.ends)
+
+
+def test_best_blend_weight_without_smoothing_is_the_exact_maximum(make_pool: MakePool) -> None:
+    (partner, fine_tuned), labels = make_pool(candidates=2)
+
+    weight = best_blend_weight(partner, fine_tuned, labels, window=0)
+
+    mixed = blend(partner, fine_tuned, weight=weight)
+    best = blend_curve(partner, fine_tuned, labels).scores.max()
+    assert macro_f1(labels, mixed.argmax(axis=1), 4) == pytest.approx(best, abs=1e-12)
 
 
 def test_best_blend_weight_is_in_the_middle_where_the_weight_does_not_matter(make_pool: MakePool) -> None:

@@ -1,4 +1,4 @@
-"""The honest estimate, and the interval of a score."""
+"""What to expect of a choice on new people."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,15 +7,252 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from search.ensemble.estimate import bootstrap_interval, honest_estimate
-from search.ensemble.selection import best_single
+from search.ensemble.crossfit import CrossFit, cross_fit
+from search.ensemble.estimate import Judgement, honest_estimate, judge
+from search.ensemble.greedy import best_single
+from search.ensemble.library import Library, make_kind, plain_traits
+from search.ensemble.selection import METHODS, choose_single, choose_uniform
 from spaces.errors import EnsembleError
 from trainables.metrics import macro_f1
 
-MakePool = Callable[..., Any]
+Make = Callable[..., Any]
+Numbers = npt.NDArray[np.float64]
+
+WAYS = ("uniform", "best_single", "greedy")
 
 
-def select_best(probs: npt.NDArray[Any], labels: npt.NDArray[Any], counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def answered(*is_right: npt.NDArray[np.bool_], classes: int = 2) -> CrossFit:
+    """Ways named a, b, ... that were right on some faces of one person each, [units], wrong by one class else."""
+    n_units = len(is_right[0])
+    labels = np.arange(n_units) % classes
+    confusions = np.zeros((len(is_right), n_units, classes, classes))
+    for way, right in enumerate(is_right):
+        confusions[way, np.arange(n_units), labels, np.where(right, labels, (labels + 1) % classes)] = 1.0
+    names = tuple("abcdef"[: len(is_right)])
+    return CrossFit(names, (confusions,), (np.zeros((len(is_right), n_units, classes)),), n_folds=5)
+
+
+def any_library(n_units: int, *, kinds: int = 1, objective: Any = "mean") -> Library:
+    """Two candidates that say nothing of faces of two classes."""
+    kind = make_kind(np.full((2, n_units, 2), 0.5), np.arange(n_units) % 2, None)
+    return Library((kind,) * kinds, plain_traits(2), objective)
+
+
+def judge_alone(*is_right: npt.NDArray[np.bool_], among: str, seed: int = 0) -> Judgement:
+    return judge(answered(*is_right), any_library(len(is_right[0])), among=list(among), seed=seed)
+
+
+def right_about(share: float, *, n: int = 400, seed: int = 0) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.random.default_rng(seed).random(n) < share)
+
+
+def test_simplest_way_is_taken_when_it_is_within_a_standard_error_of_the_best() -> None:
+    simple = right_about(0.7)
+    slightly_better = simple.copy()
+    slightly_better[np.flatnonzero(~simple)[:8]] = True
+    slightly_better[np.flatnonzero(simple)[:6]] = False
+
+    found = judge_alone(simple, slightly_better, among="ab")
+
+    assert found.scores[0, 1] > found.scores[0, 0]
+    assert found.chosen == "a"
+
+
+def test_better_way_is_taken_when_it_is_better_by_more() -> None:
+    simple = right_about(0.7)
+    better = simple.copy()
+    better[np.flatnonzero(~simple)[:8]] = True  # and nowhere worse: on the same people that is no luck
+
+    found = judge_alone(simple, better, among="ab")
+
+    assert found.chosen == "b"
+
+
+def test_way_that_may_not_be_chosen_is_not_chosen() -> None:
+    found = judge_alone(right_about(0.6), right_about(0.65, seed=1), right_about(0.99), among="ab")
+
+    assert found.chosen in "ab"
+    assert found.score("c") == found.scores[0, 2] > 0.9
+
+
+def test_choosing_is_paid_for_by_the_chosen_alone() -> None:
+    coins = [right_about(0.5, n=60, seed=seed) for seed in range(5)]
+
+    found = judge_alone(*coins, among="abcde")
+
+    assert found.lost > 0
+    place = found.cross.place(found.chosen)
+    assert found.score(found.chosen) == pytest.approx(found.scores[0, place] - found.lost)
+    for other in set("abcde") - {found.chosen}:
+        assert found.score(other) == found.scores[0, found.cross.place(other)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_nothing_is_ever_gained_by_having_chosen(seed: int) -> None:
+    ways = [right_about(0.4 + 0.1 * (place % 3), n=30, seed=10 * seed + place) for place in range(4)]
+
+    found = judge_alone(*ways, among="abcd", seed=seed)
+
+    assert found.lost >= 0
+
+
+def test_nothing_is_lost_where_there_was_no_choice() -> None:
+    found = judge_alone(right_about(0.6), right_about(0.9), among="a")
+
+    assert (found.chosen, found.lost) == ("a", 0.0)
+
+
+def test_judgement_depends_on_the_seed_alone() -> None:
+    ways = right_about(0.6, n=60), right_about(0.6, n=60, seed=1)
+
+    first, second, third = (judge_alone(*ways, among="ab", seed=seed).interval("a") for seed in (0, 0, 1))
+
+    assert first == second != third
+
+
+def test_difference_is_that_of_the_same_people() -> None:
+    alike = right_about(0.6)
+    nearly = alike.copy()
+    nearly[:20] = ~nearly[:20]
+    found = judge_alone(alike, nearly, among="a")
+
+    difference = found.difference("a", "b")
+
+    low, high = found.draws[0].inside[:, 0].std(), found.draws[0].inside[:, 1].std()
+    independent = 2 * 1.645 * np.hypot(low, high)
+    assert difference.score == pytest.approx(found.score("a") - found.score("b"))
+    assert difference.low < difference.score < difference.high
+    assert difference.high - difference.low < independent / 2
+
+
+def test_difference_of_a_way_from_itself_is_none() -> None:
+    difference = judge_alone(right_about(0.6), among="a").difference("a", "a")
+
+    assert (difference.score, difference.low, difference.high) == (0.0, 0.0, 0.0)
+
+
+def test_estimate_knows_how_good_the_score_was_that_chose(make_pool: Make, library_of: Make) -> None:
+    library = library_of(*make_pool(candidates=12, samples=150))
+    weights = choose_single(library, 0)
+    cross = cross_fit(library, {"single": choose_single, "average": choose_uniform})
+
+    judgement = judge(cross, library, among=["single"])
+    found = judgement.estimate("single", library, weights)
+
+    assert found.chosen_on == pytest.approx(library.alone().max())
+    assert found.score == judgement.score("single")
+    assert found.optimism == pytest.approx(found.chosen_on - found.score)
+    assert (found.interval.unit, found.interval.n_units) == ("row", 150)
+    assert found.interval.low < found.score < found.interval.high
+
+
+def test_interval_for_other_people_is_wider_than_for_the_mean_of_all() -> None:
+    library = any_library(400)
+    found = judge_alone(right_about(0.6), among="a")
+
+    low, high = found.interval("a")
+
+    elsewhere = found.estimate("a", library, np.array([1.0, 0.0])).interval
+    assert elsewhere.high - elsewhere.low == pytest.approx(np.sqrt(2) * (high - low), rel=0.15)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["always wrong", "always right"])
+def test_interval_stays_within_0_and_1(share: float) -> None:
+    nearly = right_about(share, n=20)
+    nearly[0] = not share
+    found = judge_alone(nearly, among="a")
+
+    interval = found.estimate("a", any_library(20), np.array([1.0, 0.0])).interval
+
+    assert 0 <= interval.low <= interval.high <= 1
+
+
+@pytest.mark.parametrize(("objective", "chosen"), [("mean", "a"), ("worst", "b")], ids=["mean", "worst"])
+def test_way_is_taken_by_the_objective_on_two_kinds(objective: Any, chosen: str) -> None:
+    first, second = (
+        answered(right_about(ours, seed=seed), right_about(theirs, seed=seed))
+        for ours, theirs, seed in ((0.95, 0.7, 0), (0.6, 0.7, 1))
+    )
+    both = CrossFit(first.names, first.confusions + second.confusions, first.probs + second.probs, n_folds=5)
+
+    found = judge(both, any_library(400, kinds=2, objective=objective), among=["b", "a"])
+
+    assert found.chosen == chosen
+    assert found.scores.shape == (2, 2)
+    other = "b" if chosen == "a" else "a"
+    assert found.score(other, kind=0) != found.score(other, kind=1)
+
+
+def test_estimate_of_a_choice_among_guesses_is_that_of_a_guess(library_of: Make) -> None:
+    naive, honest = [], []
+    for seed in range(25):
+        generator = np.random.default_rng(seed)
+        probs, labels = generator.dirichlet(np.ones(3), size=(30, 600)), generator.integers(0, 3, 600)
+        library = library_of(probs, labels)
+        weights = choose_single(library, 0)
+
+        cross = cross_fit(library, {"single": choose_single}, n_repeats=1)
+        found = judge(cross, library, among=["single"]).estimate("single", library, weights)
+
+        naive.append(found.chosen_on)
+        honest.append(found.score)
+    assert np.mean(naive) > 1 / 3 + 0.03
+    assert np.mean(honest) == pytest.approx(1 / 3, abs=0.01)
+
+
+@pytest.mark.slow
+def test_estimate_of_a_choice_among_ways_to_choose_among_guesses_is_nearly_that_of_a_guess(library_of: Make) -> None:
+    naive, uncorrected, honest = [], [], []
+    ways = {name: METHODS[name].choose for name in WAYS}
+    for seed in range(60):
+        generator = np.random.default_rng(seed)
+        probs, labels = generator.dirichlet(np.ones(3), size=(20, 300)), generator.integers(0, 3, 300)
+        library = library_of(probs, labels)
+
+        found = judge(cross_fit(library, ways, n_repeats=1), library, among=list(ways))
+
+        naive.append(library.score(ways["greedy"](library, 0)))
+        uncorrected.append(found.scores[0, found.cross.place(found.chosen)])
+        honest.append(found.score(found.chosen))
+    assert np.mean(naive) > 1 / 3 + 0.08
+    assert np.mean(honest) < np.mean(uncorrected)
+    assert np.mean(honest) == pytest.approx(1 / 3, abs=0.015)
+
+
+@pytest.mark.slow
+def test_interval_covers_the_score_on_as_many_new_people() -> None:
+    ways = {name: METHODS[name].choose for name in WAYS}
+    covered, errors = 0, []
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        skills = generator.uniform(0.3, 2.0, size=12)
+        here, there = (Library((make_kind(*new_people(skills, generator)),), plain_traits(12)) for _ in range(2))
+        judgement = judge(cross_fit(here, ways, n_repeats=1), here, among=list(ways))
+        weights = ways[judgement.chosen](here, 0)
+
+        found = judgement.estimate(judgement.chosen, here, weights)
+
+        score = there.score(weights)
+        covered += found.interval.low <= score <= found.interval.high
+        errors.append(found.score - score)
+    assert covered >= 16
+    assert np.mean(errors) == pytest.approx(0.0, abs=0.02)
+
+
+def new_people(skills: Numbers, generator: np.random.Generator) -> tuple[Numbers, npt.NDArray[np.int64], list[str]]:
+    """800 faces of 100 people: candidates of given skills who err together, on some people more than on others."""
+    n_people, classes = 100, 5
+    person = np.repeat(np.arange(n_people), 8)
+    labels = generator.choice(classes, size=len(person), p=[0.35, 0.25, 0.2, 0.12, 0.08])
+    ease = 0.5 * generator.normal(size=n_people)[person]
+    shared = generator.normal(size=(len(person), classes)) + 0.7 * generator.normal(size=(n_people, classes))[person]
+    logits = shared + generator.normal(size=(len(skills), len(person), classes))
+    logits[:, np.arange(len(person)), labels] += np.maximum(skills[:, None] + ease, 0.0)
+    exponents = np.exp(logits)
+    return exponents / exponents.sum(axis=2, keepdims=True), labels, [f"p{number}" for number in person]
+
+
+def select_best(probs: npt.NDArray[Any], labels: npt.NDArray[Any], counts: npt.NDArray[Any]) -> Numbers:
     return best_single(probs, labels, counts=counts).weights
 
 
@@ -31,7 +268,7 @@ def test_honest_estimate_of_choosing_among_coins_is_lower_than_their_best_score(
     assert estimate.interval.low < estimate.score < estimate.interval.high
 
 
-def test_honest_estimate_of_no_choice_is_near_the_score(make_pool: MakePool) -> None:
+def test_honest_estimate_of_no_choice_is_near_the_score(make_pool: Make) -> None:
     probs, labels = make_pool(candidates=1, samples=600)
 
     estimate = honest_estimate(probs, labels, select=select_best)
@@ -39,7 +276,7 @@ def test_honest_estimate_of_no_choice_is_near_the_score(make_pool: MakePool) -> 
     assert estimate.score == pytest.approx(macro_f1(labels, probs[0].argmax(axis=1), 4), abs=0.02)
 
 
-def test_honest_estimate_selects_and_scores_on_different_people(make_pool: MakePool) -> None:
+def test_honest_estimate_selects_and_scores_on_different_people(make_pool: Make) -> None:
     probs, labels = make_pool(samples=200)
     subjects = [f"person {row // 20}" for row in range(200)]
     seen: list[int] = []
@@ -54,16 +291,16 @@ def test_honest_estimate_selects_and_scores_on_different_people(make_pool: MakeP
     assert (estimate.interval.unit, estimate.interval.n_units) == ("subject", 10)
 
 
-def test_honest_estimate_with_the_default_choice_is_repeatable(make_pool: MakePool) -> None:
+def test_honest_estimate_is_repeatable(make_pool: Make) -> None:
     probs, labels = make_pool(candidates=3, samples=40)
 
-    first, second = (honest_estimate(probs, labels, n_draws=2, seed=3) for _ in range(2))
+    first, second = (honest_estimate(probs, labels, select=select_best, n_draws=2, seed=3) for _ in range(2))
 
     assert first == second
     assert 0 < first.score < 1
 
 
-def test_honest_estimate_draws_rows_when_people_are_not_known(make_pool: MakePool) -> None:
+def test_honest_estimate_draws_rows_when_people_are_not_known(make_pool: Make) -> None:
     probs, labels = make_pool(samples=60)
 
     estimate = honest_estimate(probs, labels, [None] * 60, select=select_best, n_draws=5)
@@ -71,7 +308,7 @@ def test_honest_estimate_draws_rows_when_people_are_not_known(make_pool: MakePoo
     assert (estimate.interval.unit, estimate.interval.n_units) == ("row", 60)
 
 
-def test_honest_estimate_survives_a_class_with_one_face(make_pool: MakePool) -> None:
+def test_honest_estimate_survives_a_class_with_one_face(make_pool: Make) -> None:
     probs, labels = make_pool(samples=60, classes=3)
     labels = np.where(labels == 2, 0, labels)
     labels[0] = 2
@@ -81,7 +318,7 @@ def test_honest_estimate_survives_a_class_with_one_face(make_pool: MakePool) -> 
     assert 0 < estimate.score < 1
 
 
-def test_honest_estimate_tells_how_far_it_is(make_pool: MakePool) -> None:
+def test_honest_estimate_tells_how_far_it_is(make_pool: Make) -> None:
     probs, labels = make_pool(samples=60)
     told: list[int] = []
 
@@ -92,49 +329,4 @@ def test_honest_estimate_tells_how_far_it_is(make_pool: MakePool) -> None:
 
 def test_honest_estimate_refuses_a_single_face() -> None:
     with pytest.raises(EnsembleError, match="an estimate needs 2 labelled samples or more, got 1"):
-        honest_estimate(np.full((1, 1, 2), 0.5), [0])
-
-
-def test_bootstrap_interval_contains_the_score_and_narrows_with_more_faces() -> None:
-    generator = np.random.default_rng(0)
-    labels = generator.integers(3, size=2000)
-    preds = np.where(generator.random(2000) < 0.7, labels, generator.integers(3, size=2000))
-
-    few = bootstrap_interval(labels[:100], preds[:100], n_classes=3)
-    many = bootstrap_interval(labels, preds, n_classes=3)
-
-    assert many.low < macro_f1(labels, preds, 3) < many.high
-    assert many.high - many.low < (few.high - few.low) / 2
-
-
-def test_bootstrap_interval_is_wider_by_subject_when_people_differ() -> None:
-    generator = np.random.default_rng(1)
-    people = np.repeat(np.arange(20), 50)
-    labels = generator.integers(2, size=1000)
-    preds = np.where(generator.random(1000) < generator.uniform(0.2, 1, size=20)[people], labels, 1 - labels)
-
-    by_row = bootstrap_interval(labels, preds, n_classes=2)
-    by_subject = bootstrap_interval(labels, preds, [str(person) for person in people], n_classes=2)
-
-    assert by_subject.high - by_subject.low > 2 * (by_row.high - by_row.low)
-    assert (by_subject.unit, by_subject.n_units) == ("subject", 20)
-
-
-def test_bootstrap_interval_by_subject_of_single_faces_equals_that_by_row() -> None:
-    generator = np.random.default_rng(2)
-    labels, preds = generator.integers(3, size=400), generator.integers(3, size=400)
-
-    by_row = bootstrap_interval(labels, preds, n_classes=3)
-    by_subject = bootstrap_interval(labels, preds, [str(row) for row in range(400)], n_classes=3)
-
-    assert [by_subject.low, by_subject.high] == pytest.approx([by_row.low, by_row.high], abs=0.015)
-
-
-def test_bootstrap_interval_refuses_faces_without_labels() -> None:
-    with pytest.raises(EnsembleError, match="labels must name a class for some sample, got 2 samples and none of them"):
-        bootstrap_interval([-1, -1], [0, 1], n_classes=2)
-
-
-def test_bootstrap_interval_names_a_wrong_number_of_subjects() -> None:
-    with pytest.raises(EnsembleError, match=r"subjects must be one a sample \(2\), got 1"):
-        bootstrap_interval([0, 1], [0, 1], ["a"], n_classes=2)
+        honest_estimate(np.full((1, 1, 2), 0.5), [0], select=select_best)

@@ -1,272 +1,338 @@
-"""Greedy selection, plain and bagged."""
+"""Ways to choose who votes, and with how much weight."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from search.ensemble.blending import soft_vote
-from search.ensemble.macro_f1 import macro_f1_of_probs
-from search.ensemble.selection import TIE, bagged_selection, best_single, greedy_selection, selection_or_average
+from search.ensemble import selection
+from search.ensemble.blending import best_blend_weight, soft_vote
+from search.ensemble.greedy import TIE
+from search.ensemble.library import Library, make_kind, plain_traits
+from search.ensemble.selection import (
+    METHODS,
+    blend_towards,
+    choose_bagged,
+    choose_blend,
+    choose_by_backbone,
+    choose_by_strength,
+    choose_greedy,
+    choose_members,
+    choose_on_people,
+    choose_single,
+    choose_uniform,
+    limited,
+)
 from spaces.errors import EnsembleError
-from trainables.metrics import macro_f1
 
-MakePool = Callable[..., Any]
+Make = Callable[..., Any]
 
-SELECTIONS: dict[str, Callable[..., Any]] = {"greedy": greedy_selection, "bagged": bagged_selection}
-each_selection = pytest.mark.parametrize("select", SELECTIONS.values(), ids=SELECTIONS.keys())
+each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 
 
-def naive_picks(probs: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], *, rounds: int) -> tuple[int, ...]:
-    """Greedy selection as one would first write it down."""
-    total, picks, trajectory = np.zeros(probs.shape[1:]), [], []
-    for size in range(1, rounds + 1):
-        scores = np.array([macro_f1(labels, (total + one).argmax(axis=1), probs.shape[2]) for one in probs])
-        tied = np.flatnonzero(scores > scores.max() - TIE).tolist()
-        tied = [pick for pick in tied if pick in picks] or tied
-        truth = np.arange(len(labels)), labels
-        losses = [-np.log(np.maximum((total + probs[m])[truth] / size, 1e-12)).mean() for m in tied]
-        picks.append(tied[int(np.argmin(losses))])
-        trajectory.append(scores[picks[-1]])
-        total += probs[picks[-1]]
-    return tuple(picks[: int(np.argmax(np.array(trajectory) > max(trajectory) - TIE)) + 1])
+def of_two_kinds(make_pool: Make, objective: Any) -> Library:
+    pools = [make_pool(candidates=8, samples=n, seed=seed) for n, seed in ((120, 0), (80, 1))]
+    return Library(tuple(make_kind(*pool, None) for pool in pools), plain_traits(8), objective)
 
 
-@pytest.mark.parametrize("n_classes", [2, 4, 7])
-@pytest.mark.parametrize("seed", range(4))
-def test_greedy_selection_picks_what_the_naive_loop_picks(make_pool: MakePool, n_classes: int, seed: int) -> None:
-    probs, labels = make_pool(candidates=9, samples=120, classes=n_classes, seed=seed)
+@each_method
+@pytest.mark.parametrize("n_candidates", [2, 5, 20])
+def test_weights_are_shares_of_a_vote(make_pool: Make, library_of: Make, method: Any, n_candidates: int) -> None:
+    library = library_of(*make_pool(candidates=n_candidates, samples=80))
 
-    selection = greedy_selection(probs, labels, rounds=15)
+    weights = method.choose(library, 0)
 
-    assert selection.picks == naive_picks(probs, labels, rounds=15)
-
-
-def test_greedy_selection_weighs_by_how_often_a_candidate_was_picked(make_pool: MakePool) -> None:
-    probs, labels = make_pool()
-
-    selection = greedy_selection(probs, labels)
-
-    assert selection.weights == pytest.approx(np.bincount(selection.picks, minlength=6) / len(selection.picks))
+    assert weights.shape == (n_candidates,)
+    assert (weights >= 0).all()
+    assert weights.sum() == pytest.approx(1)
 
 
-def test_greedy_selection_stops_at_the_first_best_of_its_way(make_pool: MakePool) -> None:
-    probs, labels = make_pool()
+@each_method
+def test_weights_are_the_same_when_repeated(make_pool: Make, library_of: Make, method: Any) -> None:
+    library = library_of(*make_pool(candidates=12, samples=80))
 
-    selection = greedy_selection(probs, labels)
+    first, second = (method.choose(library, 3).tolist() for _ in range(2))
 
-    best = max(selection.trajectory)
-    assert selection.trajectory[len(selection.picks) - 1] == best
-    assert all(score < best for score in selection.trajectory[: len(selection.picks) - 1])
-
-
-@each_selection
-@pytest.mark.parametrize("seed", range(6))
-def test_selection_is_never_worse_than_the_best_single(
-    make_pool: MakePool, select: Callable[..., Any], seed: int
-) -> None:
-    probs, labels = make_pool(candidates=5, samples=50, seed=seed)
-
-    selection = select(probs, labels)
-
-    singles = macro_f1_of_probs(probs, labels)
-    vote = soft_vote(probs, selection.weights)
-    assert selection.best_single == pytest.approx(singles.max())
-    assert selection.score >= singles.max() - TIE
-    assert macro_f1(labels, vote.argmax(axis=1), 4) == pytest.approx(selection.score)
+    assert first == second
 
 
-@each_selection
-def test_selection_leaves_hopeless_candidates_out(make_pool: MakePool, select: Callable[..., Any]) -> None:
-    probs, labels = make_pool(candidates=2, samples=300)
+@each_method
+def test_single_candidate_has_all_weight(make_pool: Make, library_of: Make, method: Any) -> None:
+    library = library_of(*make_pool(candidates=1, samples=40))
+
+    assert method.choose(library, 0).tolist() == [1.0]
+
+
+@each_method
+def test_equal_candidates_vote_as_one_of_them(make_pool: Make, library_of: Make, method: Any) -> None:
+    probs, labels = make_pool(candidates=1, samples=60)
+    library = library_of(np.repeat(probs, 2, axis=0), labels)
+
+    weights = method.choose(library, 0)
+
+    assert weights.sum() == pytest.approx(1)
+    assert library.score(weights) == pytest.approx(library.alone()[0])
+
+
+@each_method
+def test_weak_candidates_have_no_vote(make_pool: Make, library_of: Make, method: Any) -> None:
+    probs, labels = make_pool(candidates=6, samples=300)
     always_last = np.tile([0.01, 0.01, 0.01, 0.97], (20, 300, 1))
+    library = library_of(np.concatenate([always_last, probs]), labels)
 
-    selection = select(np.concatenate([always_last, probs]), labels)
+    weights = method.choose(library, 0)
 
-    assert selection.weights[:20].sum() == 0
-
-
-@each_selection
-def test_selection_gives_one_candidate_all_weight(make_pool: MakePool, select: Callable[..., Any]) -> None:
-    probs, labels = make_pool(candidates=1)
-
-    assert select(probs, labels).weights.tolist() == [1.0]
+    assert weights[:20].sum() == 0
 
 
-@each_selection
-def test_selection_of_equal_candidates_scores_as_one_of_them(make_pool: MakePool, select: Callable[..., Any]) -> None:
-    probs, labels = make_pool(candidates=1)
+@each_method
+@pytest.mark.parametrize("objective", ["mean", "worst"])
+def test_faces_of_two_kinds_choose_together(make_pool: Make, method: Any, objective: Any) -> None:
+    library = of_two_kinds(make_pool, objective)
 
-    selection = select(np.repeat(probs, 4, axis=0), labels)
+    weights = method.choose(library, 0)
 
-    assert selection.weights.sum() == pytest.approx(1)
-    assert selection.score == pytest.approx(selection.best_single)
+    assert weights.sum() == pytest.approx(1)
+    assert library.score(weights) > np.median(library.alone())
 
 
-@each_selection
-def test_selection_works_where_a_class_is_missing(make_pool: MakePool, select: Callable[..., Any]) -> None:
-    probs, labels = make_pool()
+@each_method
+def test_weights_are_found_where_a_class_is_missing(make_pool: Make, library_of: Make, method: Any) -> None:
+    probs, labels = make_pool(samples=80)
     without_last = labels != 3
 
-    selection = select(probs[:, without_last], labels[without_last])
+    weights = method.choose(library_of(probs[:, without_last], labels[without_last]), 0)
 
-    assert selection.weights.sum() == pytest.approx(1)
-    assert 0 < selection.score <= 1
-
-
-@each_selection
-def test_selection_is_the_same_when_repeated(make_pool: MakePool, select: Callable[..., Any]) -> None:
-    probs, labels = make_pool()
-
-    assert select(probs, labels).weights.tolist() == select(probs, labels).weights.tolist()
+    assert weights.sum() == pytest.approx(1)
 
 
-@each_selection
-def test_selection_counts_a_row_as_often_as_it_was_drawn(make_pool: MakePool, select: Callable[..., Any]) -> None:
-    probs, labels = make_pool(candidates=30, samples=60)
-    counts = np.arange(60) % 4
-    repeated = np.repeat(np.arange(60), counts)
-
-    selection = select(probs, labels, counts=counts)
-
-    assert selection.weights == pytest.approx(select(probs[:, repeated], labels[repeated]).weights)
-
-
-def test_greedy_selection_settles_a_tie_by_log_loss() -> None:
-    unsure, sure = np.array([[0.6, 0.4], [0.4, 0.6]]), np.array([[0.9, 0.1], [0.1, 0.9]])
-
-    selection = greedy_selection(np.stack([unsure, sure]), [0, 1])
-
-    assert selection.weights.tolist() == [0.0, 1.0]
-
-
-def test_best_single_takes_the_best_alone(make_pool: MakePool) -> None:
-    probs, labels = make_pool()
-
-    selection = best_single(probs, labels)
-
-    assert selection.picks == (int(macro_f1_of_probs(probs, labels).argmax()),)
-    assert selection.score == selection.best_single
-
-
-def test_bagged_selection_spreads_weight_wider_than_greedy(make_pool: MakePool) -> None:
-    probs, labels = make_pool(candidates=20, samples=300, seed=1)
-
-    bagged, greedy = bagged_selection(probs, labels), greedy_selection(probs, labels, rounds=15)
-
-    assert np.count_nonzero(bagged.weights) >= np.count_nonzero(greedy.weights)
-
-
+@each_method
 @pytest.mark.parametrize("max_members", [1, 2, 4])
-def test_bagged_selection_keeps_to_the_number_of_members_and_stays_as_good_as_the_best(
-    make_pool: MakePool, max_members: int
-) -> None:
-    probs, labels = make_pool(candidates=20, samples=80, seed=1)
+def test_members_are_no_more_than_allowed(make_pool: Make, library_of: Make, method: Any, max_members: int) -> None:
+    library = library_of(*make_pool(candidates=12, samples=80, seed=1))
 
-    selection = bagged_selection(probs, labels, max_members=max_members)
+    weights = choose_members(method.choose, library, max_members=max_members, seed=0)
 
-    assert 1 <= np.count_nonzero(selection.weights) <= max_members
-    assert selection.weights.sum() == pytest.approx(1)
-    assert selection.score >= macro_f1_of_probs(probs, labels).max() - TIE
+    assert 1 <= np.count_nonzero(weights) <= max_members
+    assert weights.sum() == pytest.approx(1)
+    assert limited(method.choose, max_members)(library, 0).tolist() == weights.tolist()
 
 
-def test_bagged_selection_gives_no_vote_to_a_candidate_that_only_shifts_faces_between_classes() -> None:
-    generator = np.random.default_rng(0)
-    labels = generator.integers(0, 3, 300)
-    shy_of_the_last = np.eye(3)[labels] * 0.4 + generator.random((4, 300, 3)) - [0.0, 0.0, 0.6]
-    probs = np.exp(2 * shy_of_the_last)
-    always_last = np.tile([0.2, 0.2, 0.6], (1, 300, 1))
-    candidates = np.concatenate([probs / probs.sum(axis=2, keepdims=True), always_last])
+@each_method
+def test_one_member_is_the_best_alone(make_pool: Make, library_of: Make, method: Any) -> None:
+    library = library_of(*make_pool(candidates=12, samples=80, seed=1))
 
-    selection, lenient = bagged_selection(candidates, labels), bagged_selection(candidates, labels, least_share=0)
+    weights = choose_members(method.choose, library, max_members=1, seed=0)
 
-    assert selection.weights[4] == 0 < lenient.weights[4]
+    assert np.flatnonzero(weights).tolist() == [library.alone().argmax()]
 
 
-def test_bagged_selection_refuses_a_share_that_nobody_reaches(make_pool: MakePool) -> None:
-    probs, labels = make_pool()
+def test_too_many_members_are_chosen_among_again_with_the_best_alone(make_pool: Make, library_of: Make) -> None:
+    library = library_of(*make_pool(candidates=6, samples=80))
+    best = int(library.alone().argmax())
+    asked: list[tuple[str, ...]] = []
 
-    with pytest.raises(EnsembleError, match=r"least_share must be in 0\.\.1, got 1\.1"):
-        bagged_selection(probs, labels, least_share=1.1)
+    def all_but_the_best(some: Library, seed: int) -> Any:
+        asked.append(some.traits.names)
+        weights = np.where(np.array(some.traits.names) == str(best), 0.001, np.arange(1, some.n_candidates + 1))
+        return weights / weights.sum()
+
+    choose_members(all_but_the_best, library, max_members=3, seed=0)
+
+    heaviest = [str(i) for i in range(6) if i != best][-2:]
+    assert asked[1:] == [tuple(sorted([str(best), *heaviest]))]
 
 
-def test_bagged_selection_refuses_to_keep_nobody(make_pool: MakePool) -> None:
-    probs, labels = make_pool()
+def test_members_that_are_not_too_many_stay_as_they_were_chosen(make_pool: Make, library_of: Make) -> None:
+    library = library_of(*make_pool(candidates=6, samples=80))
+
+    weights = choose_members(choose_greedy, library, max_members=6, seed=0)
+
+    assert weights.tolist() == choose_greedy(library, 0).tolist()
+
+
+def test_nobody_can_not_be_chosen(make_pool: Make, library_of: Make) -> None:
+    library = library_of(*make_pool())
 
     with pytest.raises(EnsembleError, match="max_members must be 1 or more, got 0"):
-        bagged_selection(probs, labels, max_members=0)
+        choose_members(choose_single, library, max_members=0, seed=0)
+
+
+def test_plain_average_leaves_out_those_cut_short(make_pool: Make, library_of: Make) -> None:
+    probs, labels = make_pool(candidates=1)
+    library = library_of(np.repeat(probs, 4, axis=0), labels, is_complete=[True, False, True, False])
+
+    assert choose_uniform(library, 0).tolist() == [0.5, 0.0, 0.5, 0.0]
+
+
+def test_plain_average_is_of_all_when_each_was_cut_short(make_pool: Make, library_of: Make) -> None:
+    probs, labels = make_pool(candidates=1)
+    library = library_of(np.repeat(probs, 4, axis=0), labels, is_complete=[False] * 4)
+
+    assert choose_uniform(library, 0).tolist() == [0.25] * 4
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("choose", "traits"),
     [
-        ({"bags": 0}, "got 0, 15 and 0.5"),
-        ({"rounds": 0}, "got 10, 0 and 0.5"),
-        ({"share": 1.5}, "got 10, 15 and 1.5"),
+        (choose_by_backbone, {"backbones": ["wide", "small", "small", "small"]}),
+        (choose_by_strength, {"is_strong": [True, False, False, False]}),
     ],
-    ids=["bags", "rounds", "share"],
+    ids=["backbone", "strength"],
 )
-def test_bagged_selection_names_an_option_out_of_range(
-    make_pool: MakePool, options: dict[str, float], message: str
+def test_groups_have_equal_weight_and_so_has_each_in_its_group(
+    make_pool: Make, library_of: Make, choose: Any, traits: dict[str, Any]
 ) -> None:
-    probs, labels = make_pool()
+    probs, labels = make_pool(candidates=1)
+    library = library_of(np.repeat(probs, 4, axis=0), labels, **traits)
 
-    with pytest.raises(EnsembleError, match=f"bags and rounds must be 1 or more and share in 0..1, {message}"):
-        bagged_selection(probs, labels, **options)  # type: ignore[arg-type]
-
-
-def test_greedy_selection_refuses_no_rounds(make_pool: MakePool) -> None:
-    probs, labels = make_pool()
-
-    with pytest.raises(EnsembleError, match="rounds must be 1 or more, got 0"):
-        greedy_selection(probs, labels, rounds=0)
+    assert choose(library, 0) == pytest.approx([1 / 2, 1 / 6, 1 / 6, 1 / 6])
 
 
-def test_selection_refuses_counts_of_another_length(make_pool: MakePool) -> None:
-    probs, labels = make_pool()
+def test_group_of_weak_candidates_has_no_weight(answers_of: Make, library_of: Make) -> None:
+    labels = np.arange(60) % 3
+    right, wrong = answers_of(labels, classes=3), answers_of((labels + 1) % 3, classes=3)
+    library = library_of(np.stack([right, wrong]), labels, backbones=["wide", "small"])
 
-    with pytest.raises(EnsembleError, match=r"counts must be one a sample \(150\), 0 or more, got shape \[3\]"):
-        greedy_selection(probs, labels, counts=np.ones(3, dtype=np.int64))
+    assert choose_by_backbone(library, 0).tolist() == [1.0, 0.0]
 
 
-def test_bagged_selection_combines_two_candidates_that_err_elsewhere() -> None:
+@pytest.mark.parametrize(("objective", "chosen"), [("mean", 0), ("worst", 1)], ids=["mean", "worst"])
+def test_best_single_is_the_best_by_the_objective(answers_of: Make, objective: Any, chosen: int) -> None:
+    labels = np.arange(100) % 2
+
+    def kind(*n_right: int) -> Any:
+        preds = [np.where(np.arange(100) < n, labels, 1 - labels) for n in n_right]
+        return make_kind(np.stack([answers_of(one, classes=2) for one in preds]), labels, None)
+
+    library = Library((kind(100, 72, 60), kind(50, 70, 60)), plain_traits(3), objective)
+
+    assert np.flatnonzero(choose_single(library, 0)).tolist() == [chosen]
+
+
+@pytest.mark.parametrize("choose", [choose_single, choose_greedy], ids=["best_single", "greedy"])
+@pytest.mark.parametrize("seed", range(4))
+def test_choice_is_never_worse_here_than_the_best_alone(
+    make_pool: Make, library_of: Make, choose: Any, seed: int
+) -> None:
+    library = library_of(*make_pool(candidates=7, samples=50, seed=seed))
+
+    weights = choose(library, 0)
+
+    assert library.score(weights) >= library.alone().max() - TIE
+
+
+@pytest.mark.parametrize("choose", [choose_bagged, choose_on_people], ids=["candidates", "people"])
+def test_bagging_spreads_weight_wider_than_greedy(make_pool: Make, library_of: Make, choose: Any) -> None:
+    library = library_of(*make_pool(candidates=20, samples=200, seed=1))
+
+    n_bagged, n_greedy = (np.count_nonzero(way(library, 0)) for way in (choose, choose_greedy))
+
+    assert n_bagged > n_greedy
+
+
+@pytest.mark.parametrize("choose", [choose_bagged, choose_on_people], ids=["candidates", "people"])
+def test_bagging_depends_on_the_seed_alone(make_pool: Make, library_of: Make, choose: Any) -> None:
+    library = library_of(*make_pool(candidates=20, samples=80))
+
+    first, second, third = (choose(library, seed).tolist() for seed in (0, 0, 1))
+
+    assert first == second != third
+
+
+def test_bagging_combines_two_candidates_that_err_elsewhere(answers_of: Make, library_of: Make) -> None:
     labels = np.tile([0, 1], 50)
-    right, wrong = np.array([[0.9, 0.1], [0.1, 0.9]])[labels], np.array([[0.45, 0.55], [0.55, 0.45]])[labels]
-    first_half = (np.arange(100) < 50)[:, None]
-    probs = np.stack([np.where(first_half, right, wrong), np.where(first_half, wrong, right)])
+    first_half = np.arange(100)[:, None] < 50
+    right, wrong = answers_of(labels, classes=2), answers_of(1 - labels, classes=2, sure=0.55)
+    library = library_of(np.stack([np.where(first_half, right, wrong), np.where(first_half, wrong, right)]), labels)
 
-    selection = bagged_selection(probs, labels)
+    weights = choose_bagged(library, 0)
 
-    assert selection.score == 1.0 > selection.best_single
-    assert (selection.weights > 0).all()
-
-
-def test_average_is_preferred_where_selecting_gains_nothing() -> None:
-    labels = np.tile([0, 1], 30)
-    probs = np.stack([np.array([[0.9, 0.1], [0.1, 0.9]])[labels]] * 3)
-
-    selection = selection_or_average(probs, labels, averageable=np.array([True, True, False]), max_members=3)
-
-    assert selection.weights.tolist() == [0.5, 0.5, 0.0]
+    assert library.score(weights) == 1.0 > library.alone().max()
+    assert (weights > 0).all()
 
 
-def test_average_is_taken_without_the_weak() -> None:
-    labels = np.tile([0, 1], 30)
-    right, always_first = np.array([[0.9, 0.1], [0.1, 0.9]])[labels], np.tile([0.6, 0.4], (60, 1))
+def test_bagging_would_vote_for_who_only_shifts_faces_between_classes_if_the_weak_were_let_in(
+    library_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 300)
+    shy_of_the_last = np.exp(2 * (np.eye(3)[labels] * 0.4 + generator.random((4, 300, 3)) - [0.0, 0.0, 0.6]))
+    always_last = np.tile([0.2, 0.2, 0.6], (1, 300, 1))
+    shy = shy_of_the_last / shy_of_the_last.sum(axis=2, keepdims=True)
+    library = library_of(np.concatenate([shy, always_last]), labels)
 
-    selection = selection_or_average(
-        np.stack([right, right, always_first]), labels, averageable=np.ones(3, dtype=bool), max_members=3
-    )
+    strict = choose_bagged(library, 0)
+    monkeypatch.setattr(selection, "LEAST_SHARE", 0.0)
 
-    assert selection.weights.tolist() == [0.5, 0.5, 0.0]
+    assert strict[4] == 0 < choose_bagged(library, 0)[4]
 
 
-def test_average_of_more_than_may_vote_is_not_taken() -> None:
-    labels = np.tile([0, 1], 30)
-    probs = np.stack([np.array([[0.9, 0.1], [0.1, 0.9]])[labels]] * 3)
+def test_bagging_over_people_draws_whole_people(
+    make_pool: Make, library_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probs, labels = make_pool(candidates=6, samples=60)
+    subjects = [f"p{row // 10}" for row in range(60)]
+    seen: list[list[int]] = []
 
-    selection = selection_or_average(probs, labels, averageable=np.ones(3, dtype=bool), max_members=2)
+    def spied(faces: Any, **options: Any) -> Any:
+        ids = [int(np.flatnonzero((probs[0] == own).all(axis=1))[0]) for own in faces[0].probs[0]]
+        seen.append(np.bincount(ids, weights=faces[0].counts, minlength=60).astype(int).tolist())
+        return real(faces, **options)
 
-    assert np.count_nonzero(selection.weights) <= 2
+    real = selection.greedy
+    monkeypatch.setattr(selection, "greedy", spied)
+    choose_on_people(library_of(probs, labels, subjects), 0)
+
+    assert len(seen) == selection.N_BAGS
+    for times in np.array(seen).reshape(-1, 6, 10):
+        assert (times == times[:, :1]).all()
+        assert times[:, 0].sum() == 6
+
+
+def test_blend_lies_between_the_average_and_the_bagged_and_is_no_worse_here(make_pool: Make, library_of: Make) -> None:
+    for seed in range(4):
+        library = library_of(*make_pool(candidates=8, samples=80, seed=seed))
+        average, bagged = choose_uniform(library, 0), choose_bagged(library, 0)
+
+        blended = choose_blend(library, 0)
+
+        ends = library.score(average), library.score(bagged)
+        assert library.score(blended) >= max(ends) - TIE
+        assert (blended >= np.minimum(average, bagged) - 1e-12).all()
+        assert (blended <= np.maximum(average, bagged) + 1e-12).all()
+
+
+def test_blending_counts_a_face_as_often_as_it_was_drawn(make_pool: Make, library_of: Make) -> None:
+    probs, labels = make_pool(candidates=4, samples=80)
+    library = library_of(probs, labels).redrawn(np.random.default_rng(0))
+    average, selected = np.full(4, 0.25), np.array([0.7, 0.3, 0.0, 0.0])
+
+    weight = blend_towards(library, average, selected)
+
+    faces = library.kinds[0].faces
+    repeated = np.repeat(np.arange(len(faces.labels)), faces.counts)
+    votes = [soft_vote(faces.probs[:, repeated], weights) for weights in (average, selected)]
+    assert weight == pytest.approx(best_blend_weight(*votes, faces.labels[repeated]))
+
+
+def test_methods_begin_with_what_fits_nothing(make_pool: Make, library_of: Make) -> None:
+    probs, labels = make_pool(candidates=1, samples=60)
+    same = np.repeat(probs, 3, axis=0)
+    names = list(METHODS)
+
+    groups = [METHODS[name].choose(library_of(same, labels), 0).tolist() for name in names[:3]]
+
+    assert groups == [pytest.approx([1 / 3] * 3)] * 3
+    assert names.index("best_single") < names.index("bagged") < names.index("greedy") < names.index("evolved")
+
+
+def test_traits_do_not_count_for_ways_that_select(make_pool: Make, library_of: Make) -> None:
+    probs, labels = make_pool(candidates=6, samples=80)
+    library = library_of(probs, labels)
+    cut_short = replace(library, traits=replace(library.traits, is_complete=np.zeros(6, dtype=bool)))
+
+    for choose in (choose_single, choose_greedy, choose_bagged, choose_on_people):
+        assert choose(cut_short, 0).tolist() == choose(library, 0).tolist()

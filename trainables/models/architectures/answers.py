@@ -1,7 +1,8 @@
 """A network's answer on faces: the mean over several looks at each, and the hand rule over that."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,9 @@ ANSWERS = ("logits", "valence_arousal", "action_units", "hand")
 
 MOVES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 """Down and right, in steps of `shift_px`."""
+
+Look = tuple[int, int, bool]
+"""How many pixels down and right a face is moved, and whether it is mirrored then."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +43,46 @@ def answer(network: ExpressionNetwork, inputs: torch.Tensor, *, mirror: bool, sh
     Returns:
         Float32 `logits` [batch, classes], and `valence_arousal`, `action_units`, `hand` where there are such heads.
     """
-    totals: Outputs = {}
-    n_looks = 0
-    for look in _looks(inputs, mirror=mirror, shift_px=shift_px):
-        outputs = network.outputs(look)
-        for name in ANSWERS:
-            if name in outputs:
-                numbers = outputs[name].float()
-                totals[name] = totals[name] + numbers if name in totals else numbers
-        n_looks += 1
-    return {name: total / n_looks for name, total in totals.items()}
+    return answer_together([network], inputs, looks=[looks_at_face(mirror=mirror, shift_px=shift_px)])[0]
+
+
+def answer_together(
+    networks: Sequence[ExpressionNetwork],
+    inputs: torch.Tensor,
+    *,
+    looks: Sequence[Sequence[Look]],
+    looks_at_once: int = 1,
+) -> list[Outputs]:
+    """What networks that share an encoder say of faces; it runs once a look, whoever takes that.
+
+    Args:
+        networks: in eval mode, all with the same encoder.
+        inputs: [batch, 3, px, px].
+        looks: of each network.
+        looks_at_once: how many looks go through the networks as one batch.
+
+    Returns:
+        Of each network, what `answer` gives.
+    """
+    totals: list[Outputs] = [{} for _ in networks]
+    asked = list(dict.fromkeys(look for own in looks for look in own))
+    pictures = _iter_looks(inputs, asked)
+    for start in range(0, len(asked), looks_at_once):
+        some = asked[start : start + looks_at_once]
+        faces = _as_one_batch(list(islice(pictures, len(some))))
+        encoded = networks[0].encode(faces)
+        for network, own, total in zip(networks, looks, totals, strict=True):
+            if places := [place for place, look in enumerate(some) if look in own]:
+                outputs = network.outputs_of(encoded, faces)
+                _add(total, _by_look(outputs, shape=(len(some), inputs.shape[0])), places)
+    return [{name: total / len(own) for name, total in said.items()} for said, own in zip(totals, looks, strict=True)]
+
+
+def looks_at_face(*, mirror: bool, shift_px: int) -> tuple[Look, ...]:
+    """The face as it is, the moved ones after it, and each followed by its mirror image."""
+    moves = MOVES if shift_px else MOVES[:1]
+    sides = (False, True) if mirror else (False,)
+    return tuple((down * shift_px, right * shift_px, side) for down, right in moves for side in sides)
 
 
 def decide(outputs: Outputs, rule: HandRuleByName | None, classes: tuple[str, ...]) -> torch.Tensor:
@@ -64,13 +98,29 @@ def decide(outputs: Outputs, rule: HandRuleByName | None, classes: tuple[str, ..
     )
 
 
-def _looks(inputs: torch.Tensor, *, mirror: bool, shift_px: int) -> Iterator[torch.Tensor]:
-    """The faces, moved ones after them, each followed by its mirror image; what a move bares repeats the edge."""
+def _as_one_batch(looks: list[torch.Tensor]) -> torch.Tensor:
+    """[looks * batch, 3, px, px]"""
+    return looks[0] if len(looks) == 1 else torch.cat(looks)
+
+
+def _by_look(outputs: Outputs, *, shape: tuple[int, int]) -> Outputs:
+    """The answers of several looks that went through as one batch, each [looks, batch, ...]."""
+    return {name: outputs[name].float().view(*shape, *outputs[name].shape[1:]) for name in ANSWERS if name in outputs}
+
+
+def _add(totals: Outputs, outputs: Outputs, places: Sequence[int]) -> None:
+    """Add what was said at some of the looks, in their order."""
+    for name, numbers in outputs.items():
+        for place in places:
+            totals[name] = totals[name] + numbers[place] if name in totals else numbers[place]
+
+
+def _iter_looks(inputs: torch.Tensor, looks: Sequence[Look]) -> Iterator[torch.Tensor]:
+    """The faces at each look; what a move bares repeats the edge."""
     height, width = inputs.shape[-2:]
-    padded = F.pad(inputs, (shift_px,) * 4, mode="replicate") if shift_px else inputs
-    for down, right in MOVES if shift_px else MOVES[:1]:
-        top, left = shift_px * (1 - down), shift_px * (1 - right)
+    margin = max(max(abs(down), abs(right)) for down, right, _ in looks)
+    padded = F.pad(inputs, (margin,) * 4, mode="replicate") if margin else inputs
+    for down, right, is_mirrored in looks:
+        top, left = margin - down, margin - right
         look = padded[..., top : top + height, left : left + width]
-        yield look
-        if mirror:
-            yield look.flip(-1)
+        yield look.flip(-1) if is_mirrored else look

@@ -1,0 +1,28 @@
+"""A bar on stderr for work that takes longer than a moment; nothing where there is no terminal."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+Told = Callable[[str], Callable[[float], None]]
+"""From a step in words to what its share done is told to."""
+
+
+@contextmanager
+def progress_bars() -> Iterator[Told]:
+    """Bars that stand below each other while the block runs, and vanish with it.
+
+    Yields:
+        From a step in words to what its share done is told to.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+
+        def begin(step: str) -> Callable[[float], None]:
+            task = bars.add_task(step, total=1.0)
+            return lambda share: bars.update(task, completed=share)
+
+        yield begin
