@@ -82,7 +82,7 @@ def write_artifact(
     """Write an ensemble as an MLflow model folder, whole or not at all, after it has answered a first question.
 
     Args:
-        out: a new or empty folder.
+        out: a new or empty folder; with `replace` also an earlier export.
         networks: the voters; those of weight 0 are left out. What is equal is stored once: files, and the encoders of
             networks that differ in their heads alone.
         classes: names, in the order of the answer's columns.
@@ -91,13 +91,13 @@ def write_artifact(
         temperature: that the logarithms of the mixed probabilities are divided by, above 0.
         attachments: more files for the folder, such as the card's plots: name within it to content.
         with_onnx: whether the ensemble is written as one ONNX graph too, checked against the rest.
-        replace: whether `out` may be an earlier export, which stays as it is until the new one is complete.
+        replace: whether an earlier export makes room; it stays as it is until the new one is complete.
 
     Returns:
         `out`.
 
     Raises:
-        OutputError: `out` already holds something, or the disk is full.
+        OutputError: `out` holds something that is not to be replaced, or the disk is full.
         ModelError: a network is missing, broken, or does not know every class; or the ONNX graph answers otherwise.
         EnsembleError: there is no network, the weights are not shares, or the temperature is not above 0.
     """
@@ -165,7 +165,8 @@ def _store_networks(
         key = (hashlib.sha256(network.path.read_bytes()).hexdigest(), spec.mirror, spec.shift_px)
         if key not in entries:
             name = f"{len(entries):02d}-{network.member}-{network.role}"
-            entries[key] = {**_store(folder, name, network.path, encoders), "weight": 0.0, "votes": [], **asdict(spec)}
+            stored = _store(network.path, folder / name, spec=saved, encoders=encoders)
+            entries[key] = {**stored, "weight": 0.0, "votes": [], **asdict(spec)}
         entry = entries[key]
         entry["weight"] += network.weight
         entry["votes"].append(
@@ -180,21 +181,28 @@ def _with_looks(spec: NetworkSpec, network: ArtifactNetwork) -> NetworkSpec:
     return dataclasses.replace(spec, mirror=mirror, shift_px=shift_px)
 
 
-def _store(folder: Path, name: str, source: Path, encoders: dict[str, str]) -> dict[str, Any]:
+def _store(source: Path, target: Path, *, spec: NetworkSpec, encoders: dict[str, str]) -> dict[str, Any]:
     """Write a saved network's tensors, without the encoder where a file has it already: `file` and `encoder_from`.
 
     A whole network is a saved model of its own, so that a later trial can start from it or blend with it.
+
+    Args:
+        source: the saved network.
+        target: the new file, without suffix.
+        spec: of the saved network.
+        encoders: digests of encoders to the files that hold them; a new one is added.
     """
-    spec, state = load_spec(source), {name: _to_float32(tensor) for name, tensor in load_weights(source).items()}
+    state = {name: _to_float32(tensor) for name, tensor in load_weights(source).items()}
     digest = _encoder_digest(spec, state)
-    if digest in encoders:
-        file = f"{name}.heads.safetensors"
-        save_file({name: t for name, t in state.items() if not name.startswith(ENCODER)}, folder / file)
+    holder = encoders.get(digest)
+    file = target.with_name(f"{target.name}.{'heads.' if holder else ''}safetensors")
+    if holder:
+        save_file({name: tensor for name, tensor in state.items() if not name.startswith(ENCODER)}, file)
     else:
-        file = encoders[digest] = f"{name}.safetensors"
-        save_network(folder / file, state, spec)
-    (folder / file).chmod(0o644)
-    return {"file": file, "encoder_from": None if encoders[digest] == file else encoders[digest]}
+        save_network(file, state, spec)
+        encoders[digest] = file.name
+    file.chmod(0o644)
+    return {"file": file.name, "encoder_from": holder}
 
 
 def _encoder_digest(spec: NetworkSpec, state: Mapping[str, torch.Tensor]) -> str:

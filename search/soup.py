@@ -32,7 +32,7 @@ from trainables.trainer import SCORES_FILE, WEIGHTS_FILE
 SOUP_FILE = "soup.json"
 MOST_TRIED = 16
 """Of a group, the best: each costs a look at the valid split."""
-N_BATCHES = 32
+N_BATCHES = 16
 """Of training faces, for batch norm's statistics."""
 BATCH_SIZE = 128
 

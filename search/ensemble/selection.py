@@ -114,8 +114,7 @@ def blend_towards(library: Library, average: FloatArray, selected: FloatArray) -
     """The exact blending weight of an average against a selection on the first kind of faces."""
     faces = library.kinds[0].faces
     votes = soft_vote(faces.probs, average), soft_vote(faces.probs, selected)
-    repeated = np.repeat(np.arange(len(faces.labels)), faces.counts)
-    return best_blend_weight(votes[0][repeated], votes[1][repeated], faces.labels[repeated])
+    return best_blend_weight(*votes, faces.labels, counts=faces.counts)
 
 
 def choose_greedy(library: Library, seed: int) -> FloatArray:

@@ -165,8 +165,7 @@ def _on_grid(pair: Scores, labels: IntArray, counts: IntArray) -> FloatArray:
 
 def _exactly(pair: Scores, labels: IntArray, counts: IntArray) -> FloatArray:
     """The middle of the best plateau of the smoothed curve."""
-    rows = np.repeat(np.arange(len(labels)), counts)
-    weight = best_blend_weight(pair[0, rows], pair[1, rows], labels[rows])
+    weight = best_blend_weight(pair[0], pair[1], labels, counts=counts)
     return np.array([weight, 1.0 - weight])
 
 

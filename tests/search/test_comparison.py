@@ -127,6 +127,17 @@ def test_estimate_of_a_choice_among_equals_is_below_the_score_it_was_chosen_by()
     assert scores["ensemble"]["optimism"] == pytest.approx(scores["ensemble"]["valid"] - scores["ensemble"]["estimate"])
 
 
+def test_method_that_is_worse_on_valid_than_the_best_single_is_not_taken() -> None:
+    pair = [candidate("t0000", right=0.7, seed=10), candidate("t0001", right=0.68, seed=11)]
+
+    choice = choose(pair, methods=("uniform", "best_single"))
+
+    average, single = choice.methods
+    assert average["valid"] < single["valid"]
+    assert average["estimate"] > single["estimate"]
+    assert choice.method == "best_single"
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_ensemble_is_never_worse_on_valid_than_the_best_single(seed: int) -> None:
     strong = candidate("t0001", right=0.85, seed=seed)

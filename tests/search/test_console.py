@@ -5,7 +5,7 @@ import math
 
 from rich.console import Console
 
-from search.console import SearchConsole, print_scores, shorten_settings
+from search.console import SearchConsole, shorten_settings
 from search.folder import TrialRecord
 
 DEFAULT = {"optimiser.lr": 0.001, "optimiser.name": "adamw", "lr_schedule.name": "cosine", "train.epochs": 6}
@@ -187,21 +187,3 @@ def test_shorten_settings_cuts_what_would_fill_the_line() -> None:
 
     assert len(text) == 60
     assert text.endswith("...")
-
-
-def test_print_scores_shows_what_is_known_and_a_dash_for_the_rest() -> None:
-    out = io.StringIO()
-    scores = {
-        "default": {"valid": 0.61234, "estimate": None, "test": 0.6},
-        "best_trial": {"valid": 0.65, "test": 0.62},
-        "uniform": {"valid": 0.64, "test": 0.63},
-        "ensemble": {"valid": 0.68, "estimate": 0.66, "estimate_interval": (0.63, 0.69), "test": 0.655},
-    }
-
-    print_scores(scores, console=Console(file=out, width=120))
-
-    lines = [line.split() for line in out.getvalue().splitlines()]
-    assert ["default", "0.6123", "-", "0.6000"] in lines
-    assert ["best", "trial", "0.6500", "-", "0.6200"] in lines
-    assert ["uniform", "average", "0.6400", "-", "0.6300"] in lines
-    assert ["ensemble", "0.6800", "0.6600", "(0.630", "to", "0.690)", "0.6550"] in lines

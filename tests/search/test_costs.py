@@ -10,6 +10,8 @@ from search.candidates import Candidate
 from search.costs import NetworkCost, measure_costs, total_cost
 from spaces.config import TrialConfig
 from trainables.checkpoint import load_network, save_network
+from trainables.models.architectures.design import Design
+from trainables.models.backbones import build_network
 from trainables.scores import Scores
 
 
@@ -71,8 +73,12 @@ def test_encoders_are_told_apart_by_their_weights_and_by_how_they_are_fed(
     other_encoder = {
         name: tensor + (name.startswith("encoder.") and tensor.is_floating_point()) for name, tensor in state.items()
     }
+    deeper = replace(spec, design=Design(head_width=8))
+    other_heads = build_network(spec.backbone, n_classes=3, design=deeper.design).state_dict()
+    own_encoder = {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}
     twins = {
         "same": (state, spec),
+        "deeper head": ({**other_heads, **own_encoder}, deeper),
         "other head": (other_head, spec),
         "other encoder": (other_encoder, spec),
         "seen larger": (state, replace(spec, image_px=48)),
@@ -84,5 +90,5 @@ def test_encoders_are_told_apart_by_their_weights_and_by_how_they_are_fed(
     found = measure_costs([candidate(tmp_path / name) for name in twins])
 
     encoders = {name: found[tmp_path / name].encoder for name in twins}
-    assert encoders["same"] == encoders["other head"] == encoders["mirrored"]
+    assert encoders["same"] == encoders["other head"] == encoders["deeper head"] == encoders["mirrored"]
     assert len({encoders["same"], encoders["other encoder"], encoders["seen larger"]}) == 3

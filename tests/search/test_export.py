@@ -6,7 +6,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,14 @@ from safetensors import safe_open
 
 from search.evaluate import load_ensemble
 from search.export import ArtifactNetwork, write_artifact
+from spaces.config import TrialConfig
 from spaces.errors import EnsembleError, ModelError, OutputError
 from trainables.checkpoint import load_network, load_spec, save_network
+from trainables.heads.pack_run import PackedTrial, PackOrder, PackRun
+from trainables.trainer import WEIGHTS_FILE
+
+if TYPE_CHECKING:
+    from trainables.data.table import FaceTable
 
 CLASSES = ("anger", "fear", "happiness")
 
@@ -159,6 +165,28 @@ def test_artifact_stores_an_encoder_once_for_all_heads_on_it(network_files: list
     alone = [load_ensemble(write(tmp_path / f"m{i}", one(file))) for i, file in enumerate(files)]
     expected = np.mean([ensemble.predict_decoded(draw_faces()) for ensemble in alone], axis=0)
     assert load_ensemble(out).predict_decoded(draw_faces()) == pytest.approx(expected, abs=1e-6)
+
+
+def test_head_only_trials_share_their_backbone_in_the_artifact(
+    face_table: "FaceTable", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AFFECTUNE_CACHE", str(tmp_path / "cache"))
+    base = {"model.backbone": "test_efficientnet", "model.weights": "none", "model.image_px": 32, "train.epochs": 0}
+    trials = []
+    for i, rate in enumerate((1e-2, 3e-3)):
+        config = TrialConfig.from_flat({**base, "train.head_epochs": 1, "optimiser.head_only_lr": rate}).to_flat()
+        trials.append(PackedTrial(f"t{i:04d}", config, str(tmp_path / f"t{i:04d}")))
+    pack = PackRun(PackOrder("pack-0001", tuple(trials), str(face_table.path)))
+    while not pack.step()["end"]:
+        pass
+    pack.release()
+    files = [Path(trial.folder) / WEIGHTS_FILE for trial in trials]
+    networks = [ArtifactNetwork(file, 0.5, file.parent.name, "fine_tuned") for file in files]
+
+    out = write_artifact(tmp_path / "m", networks=networks, classes=face_table.info.classes, card="", provenance={})
+
+    entries = members_of(out)["networks"]
+    assert [entry["encoder_from"] for entry in entries] == [None, entries[0]["file"]]
 
 
 def test_artifact_shares_no_encoder_of_which_one_number_differs(network_files: list[Path], tmp_path: Path) -> None:

@@ -1,30 +1,10 @@
-"""The model card says what a score is worth."""
+"""The model card says what the ensemble is, and how to use it."""
 
 from typing import Any
 
 import pytest
 
-from search.model_card import choice_section, full_card
-
-
-def test_choice_section_puts_the_honest_estimate_before_the_score_that_chose() -> None:
-    scores = {
-        "default": {"valid": 0.5, "test": 0.49, "estimate": {"score": 0.5, "low": 0.45, "high": 0.55}},
-        "ensemble": {"valid": 0.66, "test": None, "estimate": {"score": 0.61, "low": 0.57, "high": 0.65}},
-    }
-
-    card = choice_section(search="faces", ends={"completed": 5, "stopped": 7, "failed": 0}, scores=scores)
-
-    assert "Chosen from the 12 trials of the search `faces` (5 completed, 7 stopped)." in card
-    assert "| default config | 0.500 (0.450 to 0.550) | 0.490 | 0.500 |" in card
-    assert "| this ensemble | 0.610 (0.570 to 0.650) | - | 0.660 |" in card
-
-
-def test_choice_section_leaves_unknown_scores_open() -> None:
-    card = choice_section(search="faces", ends={"completed": 1}, scores={"uniform": {"valid": 0.4}})
-
-    assert "| uniform average | - | - | 0.400 |" in card
-    assert "best trial" not in card
+from search.model_card import full_card
 
 
 def test_card_says_how_a_network_is_fed() -> None:
@@ -71,3 +51,33 @@ def test_card_says_what_stands_around_a_backbone(
     card = full_card("Chosen.", classes=("anger", "fear"), networks=[entry])
 
     assert f"| 00.safetensors | {words} | 1.000 |" in card
+
+
+def test_card_warns_where_a_hand_rule_was_tuned_on_the_faces_that_chose() -> None:
+    network = {"file": "00.safetensors", "backbone": "resnet50", "weight": 1.0, "table_px": 48, "channels": 1}
+    entry = {**network, "image_px": 48, "mirror": False, "shift_px": 0, "design": {"hand_backbone": "resnet18"}}
+    rule = {"target": "fear", "threshold": 0.5, "exceptions": []}
+
+    with_rule, without = (
+        full_card("Chosen.", classes=("anger", "fear"), networks=[{**entry, "hand_rule": tuned}])
+        for tuned in (rule, None)
+    )
+
+    assert "take it as somewhat too good" in with_rule
+    assert "hand rule" not in without
+
+
+def test_card_says_where_a_backbone_is_cut() -> None:
+    network = {"file": "00.safetensors", "backbone": "resnet50", "weight": 1.0, "table_px": 48, "channels": 1}
+    entry = {**network, "image_px": 48, "mirror": False, "shift_px": 0, "design": {"stride": 16}}
+
+    card = full_card("Chosen.", classes=("anger", "fear"), networks=[entry])
+
+    assert "| 00.safetensors | resnet50 up to stride 16 | 1.000 |" in card
+
+
+def test_card_holds_what_was_said_of_the_making() -> None:
+    card = full_card("\nChosen among 12.\n", classes=("anger", "fear"), networks=[])
+
+    assert card.startswith("# Facial-expression ensemble\n\nChosen among 12.\n\n## What it does\n")
+    assert "one of 2 expressions with the probability of each: anger, fear." in card

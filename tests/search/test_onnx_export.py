@@ -21,6 +21,8 @@ from trainables.checkpoint import NetworkSpec, load_network, save_network
 from trainables.models.architectures.answers import HandRuleByName
 from trainables.models.architectures.design import Design
 from trainables.models.backbones import build_network
+from trainables.models.inputs import predict_outputs
+from trainables.scores import softmax
 
 CLASSES = ("anger", "fear", "happiness")
 SMALL = {"attention_heads": 2, "attention_width": 32}
@@ -172,18 +174,22 @@ def test_graph_says_what_it_takes_and_not_where_it_was_made(exported: Path) -> N
 
 @pytest.mark.slow
 def test_hand_rule_is_in_the_graph(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    rule = HandRuleByName("fear", 0.5, ("happiness",))
-    file = save(tmp_path / "hand", Design(hand_backbone="test_resnet"), hand_rule=rule, mirror=True)
-    artifact = write(tmp_path / "model", [file])
+    design = Design(hand_backbone="test_resnet")
+    grey = draw_images(40, 40, n=24)[..., :1]
+    network, spec = load_network(save(tmp_path / "bare", design, mirror=True))
+    seen = np.sort(softmax(predict_outputs(network, grey, spec)["hand"])[:, 1])
+    rule = HandRuleByName("fear", float(seen[11] + seen[12]) / 2, ("happiness",))  # a hand in every other face
+    save(tmp_path / "rule", design, mirror=True, hand_rule=rule)
+    bare, artifact = (write(tmp_path / f"{name}-model", [tmp_path / name]) for name in ("bare", "rule"))
     capfd.readouterr()
 
     write_onnx(artifact, tmp_path / "hand.onnx")
 
     assert capfd.readouterr() == ("", "")
-    images = draw_images(40, 40, n=24)
-    probs = onnxruntime.InferenceSession(tmp_path / "hand.onnx").run(["probabilities"], {"images": images})[0]
-    with_rule = load_ensemble(artifact).predict_decoded(images)
-    assert np.abs(probs - with_rule).max() < 1e-4
+    session = onnxruntime.InferenceSession(tmp_path / "hand.onnx")
+    probs = session.run(["probabilities"], {"images": grey.repeat(3, axis=3)})[0]
+    assert np.abs(probs - load_ensemble(artifact).predict_decoded(grey)).max() < 1e-4
+    assert np.abs(probs - load_ensemble(bare).predict_decoded(grey)).max() > 0.05
 
 
 @pytest.mark.slow

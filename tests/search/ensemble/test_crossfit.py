@@ -115,6 +115,14 @@ def test_each_fold_has_a_person_even_when_one_owns_nearly_all_faces(n_units: int
     assert set(folds.tolist()) == set(range(n_units))
 
 
+def test_each_fold_has_a_person_even_when_each_owns_a_class() -> None:
+    units = np.repeat(np.arange(4), 5)
+
+    folds = assign_folds(units, units, n_folds=4, seed=0)
+
+    assert sorted(folds[::5].tolist()) == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     "subjects", [people(60, faces_each=4), None, [None, *people(59, faces_each=5)]], ids=["people", "faces", "some"]
 )

@@ -87,13 +87,17 @@ def test_choosing_is_paid_for_by_the_chosen_alone() -> None:
         assert found.score(other) == found.scores[0, found.cross.place(other)]
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_nothing_is_ever_gained_by_having_chosen(seed: int) -> None:
-    ways = [right_about(0.4 + 0.1 * (place % 3), n=30, seed=10 * seed + place) for place in range(4)]
+@pytest.mark.parametrize(
+    ("n_people", "n_ways", "seed"), [(20, 6, 38), (20, 6, 28), (60, 2, 47)], ids=["few", "few others", "two ways"]
+)
+def test_nothing_is_gained_by_having_chosen_even_when_the_draws_happen_to_say_so(
+    n_people: int, n_ways: int, seed: int
+) -> None:
+    ways = [right_about(0.5 + 0.02 * place, n=n_people, seed=100 * seed + place) for place in range(n_ways)]
 
-    found = judge_alone(*ways, among="abcd", seed=seed)
+    found = judge_alone(*ways, among="abcdef"[:n_ways])
 
-    assert found.lost >= 0
+    assert found.lost == 0
 
 
 def test_nothing_is_lost_where_there_was_no_choice() -> None:
@@ -181,6 +185,19 @@ def test_way_is_taken_by_the_objective_on_two_kinds(objective: Any, chosen: str)
     assert found.scores.shape == (2, 2)
     other = "b" if chosen == "a" else "a"
     assert found.score(other, kind=0) != found.score(other, kind=1)
+
+
+def test_standard_error_is_that_of_the_objective() -> None:
+    simple = right_about(0.5)
+    surely_better = simple.copy()
+    surely_better[np.flatnonzero(~simple)[:4]] = True
+    first = answered(simple, surely_better)
+    second = answered(right_about(0.75, seed=1), right_about(0.75, seed=2))
+    both = CrossFit(first.names, first.confusions + second.confusions, first.probs + second.probs, n_folds=5)
+
+    found = judge(both, any_library(400, kinds=2, objective="worst"), among=["a", "b"])
+
+    assert found.chosen == "b"  # how the two differ on the better kind by luck does not count
 
 
 def test_estimate_of_a_choice_among_guesses_is_that_of_a_guess(library_of: Make) -> None:

@@ -254,6 +254,17 @@ def test_bagging_combines_two_candidates_that_err_elsewhere(answers_of: Make, li
     assert (weights > 0).all()
 
 
+def test_bags_that_do_not_reach_the_best_alone_have_no_say(answers_of: Make, library_of: Make) -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 120)
+    said = [np.where(generator.random(120) < 0.85, labels, (labels + 1) % 3) for _ in range(9)]
+    library = library_of(np.stack([answers_of(one, classes=3) for one in (*said, labels)]), labels)
+
+    weights = choose_bagged(library, 0)
+
+    assert np.flatnonzero(weights).tolist() == [9]
+
+
 def test_bagging_would_vote_for_who_only_shifts_faces_between_classes_if_the_weak_were_let_in(
     library_of: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

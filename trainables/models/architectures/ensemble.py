@@ -142,6 +142,7 @@ class EnsembleNetwork(nn.Module):
     Attributes:
         classes: names, in the order of the probabilities.
         decoded_as: in what sizes it wants each face.
+        crowds: its voters, by what they share.
         temperature: the logarithms of the mixed probabilities are divided by it; 1 leaves them as they are.
         faces_at_once: that go through an encoder as one batch, each look counted; None for all.
     """
@@ -152,7 +153,7 @@ class EnsembleNetwork(nn.Module):
         for voter in voters:
             together.setdefault((voter.feed, id(voter.network.encoder)), []).append(voter)
         self.crowds = tuple(Crowd(crowd) for crowd in together.values())
-        self.parts = nn.ModuleList(self.crowds)
+        self.parts = nn.ModuleList(self.crowds)  # where torch looks for them
         self.classes = tuple(classes)
         self.decoded_as = tuple(dict.fromkeys(voter.feed.decoded_as for voter in voters))
         self.temperature = temperature
