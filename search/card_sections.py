@@ -5,15 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from search.comparison import ROWS
 from search.ensemble.selection import METHODS
 from search.options import Option
-
-SCORE_ROWS = {
-    "default": "default config",
-    "best_trial": "best trial",
-    "uniform": "uniform average",
-    "ensemble": "this ensemble",
-}
 
 HOW_ESTIMATED = (
     "The scores on the faces it was chosen by are too good to be expected elsewhere. The estimate repeats the whole "
@@ -39,7 +33,7 @@ def choice_section(*, search: str, ends: Mapping[str, int], scores: Mapping[str,
         "| macro-F1 | estimate (90 % interval) | sealed test | on the faces it was chosen by | too good by |",
         "|---|---|---|---|---|",
     ]
-    for key, name in SCORE_ROWS.items():
+    for key, name in ROWS.items():
         if key in scores:
             row = scores[key]
             interval = row.get("estimate_interval")
@@ -86,9 +80,8 @@ def _option_section(option: Option) -> str:
 
 
 def _gains(ensemble: Mapping[str, Any]) -> str:
-    words = {"default": "the default config", "best_trial": "the best single trial", "uniform": "the plain average"}
     lines = [
-        f"- {found['difference']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f}) against {words[row]}"
+        f"- {found['difference']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f}) against the {ROWS[row]}"
         for row, found in ensemble["differences"].items()
     ]
     if not lines:
@@ -154,13 +147,13 @@ def _others(ensemble: Mapping[str, Any]) -> str:
     if not others:
         return ""
     rows = [
-        f"| {SCORE_ROWS[row]} | {_f(found['score'])} ({_f(found['interval'][0])} to {_f(found['interval'][1])}) |"
+        f"| {ROWS[row]} | {_f(found['score'])} ({_f(found['interval'][0])} to {_f(found['interval'][1])}) |"
         for row, found in others["scores"].items()
     ]
     part = "had a part in choosing, and are cross-fitted" if others["is_joined"] else "had no part in choosing"
     head = f"## Faces of another kind\n\n{others['n']:,} faces of `{others['faces']}`. They {part}.\n"
     gains = [
-        f"- {found['difference']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f}) against {SCORE_ROWS[row]}"
+        f"- {found['difference']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f}) against the {ROWS[row]}"
         for row, found in others["differences"].items()
     ]
     return "\n".join([head, "| | macro-F1 (90 % interval) |", "|---|---|", *rows, "", *gains])

@@ -13,14 +13,19 @@ from search.ensemble.crossfit import cross_fit, fixed_answers
 from search.ensemble.estimate import Judgement, judge
 from search.ensemble.greedy import TIE
 from search.ensemble.library import Kind, Library, plain_traits
-from search.ensemble.selection import METHODS, Choose, choose_single, limited
+from search.ensemble.selection import METHODS, Choose, choose_single, choose_uniform, limited
 from search.ensemble.sweep import StepCurve
 from trainables.data.table import FaceTable
 from trainables.metrics import macro_f1
 
 DEFAULT_TRIAL = "t0000"
-ROWS = ("default", "best_trial", "uniform")
-"""What the ensemble is held against."""
+ROWS = {
+    "default": "default config",
+    "best_trial": "best trial",
+    "uniform": "uniform average",
+    "ensemble": "ensemble",
+}
+"""Rows of the comparison, by their names in summary.json, in words."""
 FEWEST_UNITS = 2
 """People or faces that a cross-fit needs."""
 
@@ -132,8 +137,7 @@ def _told_of_kind(judgement: Judgement, ways: Mapping[str, str], *, kind: int) -
 
 
 def _rows(weights: Mapping[str, FloatArray], *, method: str) -> dict[str, FloatArray]:
-    found = {row: weights[_way_of(row, method)] for row in ROWS if _way_of(row, method) in weights}
-    return {**found, "ensemble": weights[method]}
+    return {row: weights[_way_of(row, method)] for row in ROWS if _way_of(row, method) in weights}
 
 
 def _way_of(row: str, method: str) -> str:
@@ -148,7 +152,7 @@ def _unestimated(library: Library, weights: FloatArray) -> dict[str, Any]:
 
 def _row_ways(library: Library) -> dict[str, Choose]:
     """How the rows beside the ensemble come about, by `row NAME`; to be repeated where faces are left out."""
-    ways: dict[str, Choose] = {"row uniform": _average_all}
+    ways: dict[str, Choose] = {"row uniform": choose_uniform}
     if DEFAULT_TRIAL in library.traits.names:
         ways["row default"] = _take_default
     if library.traits.is_trial.any():
@@ -165,12 +169,6 @@ def _take_best_trial(library: Library, seed: int) -> FloatArray:
     weights = np.zeros(library.n_candidates)
     weights[trials] = choose_single(library.only(trials), seed)
     return weights
-
-
-def _average_all(library: Library, seed: int) -> FloatArray:
-    """Of all that were trained to their end, the weak ones too; of all where none was."""
-    voters = library.traits.is_complete if library.traits.is_complete.any() else np.ones(library.n_candidates)
-    return np.asarray(voters / voters.sum(), dtype=np.float64)
 
 
 def _scores(judgement: Judgement, name: str, library: Library, weights: FloatArray) -> dict[str, Any]:

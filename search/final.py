@@ -33,7 +33,7 @@ from search.prelaunch import open_same_table
 from search.progress import Told, progress_bars
 from search.recorder import usable
 from search.shortlist import notes_on_faces, notes_on_scores, shortlist
-from search.soup import make_soups
+from search.soup import clear_soups, make_soups
 from search.tracking import Tracker
 from spaces.errors import SearchError
 from trainables.data.table import FaceTable
@@ -86,7 +86,9 @@ def build_ensemble(folder: SearchFolder, plan: EnsemblePlan, *, screen_to_stderr
         wall_s = manifest.wall_s + time.time() - started_s
         summary = summary_document(folder, manifest, records, ensemble, wall_s=wall_s)
         folder.write_summary(summary)
-        clear_bags(folder, keep={candidate.key for candidate in found.candidates})
+        keys = {candidate.key for candidate in found.candidates}
+        clear_bags(folder, keep=keys)
+        clear_soups(folder, keep=keys)
         track_ensemble(tracker, ensemble, folder, records)
     finally:
         screen.close()

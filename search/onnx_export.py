@@ -190,10 +190,8 @@ def _export(ensemble: EnsembleNetwork, out: Path, *, members: Mapping[str, Any],
 def _to_proto(graph: Graph) -> Any:
     any_size = dict.fromkeys(range(3), torch.export.Dim.DYNAMIC)
     images = torch.zeros(3, 50, 41, 3, dtype=torch.uint8)
-    # The hand rule takes a batch's length, a number to the quick way of tracing, and a symbol to the strict one alone.
-    is_strict = any(voter.hand_rule for crowd in graph.ensemble.crowds for voter in crowd.voters)
     with _quiet(), torch.no_grad():
-        traced = torch.export.export(graph, (images,), dynamic_shapes=(any_size,), strict=is_strict)
+        traced = torch.export.export(graph, (images,), dynamic_shapes=(any_size,))
         program: Any = torch.onnx.export(
             traced, input_names=["images"], output_names=["probabilities", "label"], dynamo=True, verbose=False
         )

@@ -128,7 +128,7 @@ def list_options(
     used = np.flatnonzero(np.any([choice.rows["ensemble"] > 0, *(own > 0 for own in weights.values())], axis=0))
     voters = [candidates[index] for index in used.tolist()]
     costs = measure_costs(voters, progress=told("timing the members"))
-    change = _change_by_one_look(voters, table, told=told("looking once at each face"))
+    change = _change_by_one_look(voters, table, told=told)
     found = [_chosen(choice)]
     if ways and choice.judgement is not None:
         lost, progress = choice.judgement.lost, told("estimating smaller ensembles")
@@ -236,11 +236,12 @@ def _option(members: dict[str, float], sized: _Sized, cost: Cost, *, is_chosen: 
 
 
 def _change_by_one_look(
-    voters: Sequence[Candidate], table: FaceTable, *, told: Callable[[float], None]
+    voters: Sequence[Candidate], table: FaceTable, *, told: Told
 ) -> Callable[[FloatArray], float] | None:
     """By how much macro-F1 on valid changes where each face is looked at once; None where it is anyway."""
     if not any(_looks_more_than_once(voter) for voter in voters):
         return None
+    progress = told("looking once at each face")
     split = table.split("valid")
     rows = np.flatnonzero(split.expression >= 0)
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_FACES)).astype(int)]
@@ -249,7 +250,7 @@ def _change_by_one_look(
     once = np.empty_like(often)
     for place, voter in enumerate(voters):
         once[place] = voter.probs_on(images, looks="one")
-        told((place + 1) / len(voters))
+        progress((place + 1) / len(voters))
 
     def change(weights: FloatArray) -> float:
         votes = (np.tensordot(weights, probs, axes=1).argmax(axis=1) for probs in (once, often))

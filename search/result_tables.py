@@ -6,13 +6,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from search.comparison import ROWS
 from search.ensemble.selection import METHODS
 
-SCORE_ROWS = {"default": "default", "best_trial": "best trial", "uniform": "uniform average", "ensemble": "ensemble"}
-"""Rows of the comparison, by their names in summary.json."""
-
 FLATTERED = "valid chose the trials and the ensemble, so it flatters them; the sealed test had no part in choosing"
-AGAINST = {"default": "the default config", "best_trial": "the best single trial", "uniform": "the plain average"}
 
 
 def print_scores(scores: Mapping[str, Mapping[str, Any]], *, console: Console) -> None:
@@ -24,7 +21,7 @@ def print_scores(scores: Mapping[str, Mapping[str, Any]], *, console: Console) -
         console: where to print.
     """
     table = _table("macro-F1", "", "valid", "optimism", "estimate (90 %)", "test")
-    for key, label in SCORE_ROWS.items():
+    for key, label in ROWS.items():
         if key in scores:
             row = scores[key]
             estimate = _number(row.get("estimate")) + _interval(row.get("estimate_interval"))
@@ -38,7 +35,7 @@ def print_summary(summary: Mapping[str, Any], *, console: Console) -> None:
     """Print what a final job found: scores, gains, members, other faces, what to know."""
     print_scores(summary["scores"], console=console)
     for row, found in summary.get("differences", {}).items():
-        console.print(f"ensemble against {AGAINST[row]}: {_difference(found)}", markup=False)
+        console.print(f"ensemble against the {ROWS[row]}: {_difference(found)}", markup=False)
     others = summary.get("others")
     if others:
         print_others(others, console=console)
@@ -79,7 +76,7 @@ def print_options(options: Sequence[Mapping[str, Any]], *, console: Console) -> 
 def print_others(others: Mapping[str, Any], *, console: Console) -> None:
     """Print the rows on faces of another kind."""
     table = _table("", "", "estimate (90 %)" if others["is_joined"] else "score (90 %)")
-    for key, label in SCORE_ROWS.items():
+    for key, label in ROWS.items():
         if key in others["scores"]:
             row = others["scores"][key]
             cell = _number(row["score"]) + _interval(row["interval"])
@@ -87,7 +84,7 @@ def print_others(others: Mapping[str, Any], *, console: Console) -> None:
     console.print(f"macro-F1 on {others['n']:,} faces of {others['faces']}", markup=False, style="italic")
     console.print(table)
     for row, found in others["differences"].items():
-        console.print(f"there, ensemble against {AGAINST[row]}: {_difference(found)}", markup=False)
+        console.print(f"there, ensemble against the {ROWS[row]}: {_difference(found)}", markup=False)
 
 
 def _table(title: str, *columns: str) -> Table:

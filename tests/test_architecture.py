@@ -56,6 +56,7 @@ HEAVY = ["albumentations", "cv2", "mlflow", "optuna", "pandas", "pyarrow", "ray"
 LIBRARIES = {
     *HEAVY,
     "cmaes",
+    "threadpoolctl",
     "matplotlib",
     "numpy",
     "onnx",

@@ -16,7 +16,7 @@ from trainables.hand_tuning import best_hand_rule, best_hand_threshold, cross_fi
 from trainables.losses.expression import ExpressionLoss
 from trainables.metrics import confusion_matrix, f1_per_class
 from trainables.models.architectures.answers import HandRuleByName, decide
-from trainables.scores import softmax
+from trainables.scores import blend_logits
 from trainables.thresholds import best_thresholds
 
 FloatArray = npt.NDArray[np.float32]
@@ -106,11 +106,8 @@ class ValidScorer:
         """w * partner + (1 - w) * fine-tuned, of logits or of probabilities (then as their logarithm)."""
         if self.partner is None:
             return logits
-        weight = self._config.blend.weight
-        if self._config.blend.space == "logits":
-            return (weight * self.partner + (1.0 - weight) * logits).astype(np.float32)
-        probs = weight * softmax(self.partner) + (1.0 - weight) * softmax(logits)
-        return np.log(np.maximum(probs, 1e-12)).astype(np.float32)
+        blend = self._config.blend
+        return blend_logits(logits, self.partner, weight=blend.weight, space=blend.space)
 
     def _affect_metrics(self, preds: npt.NDArray[np.intp], extras: dict[str, FloatArray]) -> dict[str, float]:
         """P_VA, P_AU (units shown from 0.5 on) and P_MTL, where there are heads and labels for them.

@@ -9,6 +9,7 @@ from search.commands.options import (
     add_resources,
     add_storage,
     at_least,
+    between,
     duration_s,
     positive,
     resources_of,
@@ -41,7 +42,11 @@ def register(subparsers: Any) -> None:
     )
     ensemble.add_argument("--seed", metavar="S", type=at_least(0), default=0, help="of the bags (default: 0)")
     ensemble.add_argument(
-        "--snapshots", metavar="N", type=at_least(0), default=0, help="late epochs of bags that may vote (default: 0)"
+        "--snapshots",
+        metavar="N",
+        type=between(0, 16),
+        default=0,
+        help="late epochs of bags that may vote (default: 0)",
     )
     ensemble.add_argument(
         "--soup", action="store_true", help="average the weights of networks of one start, as one more candidate each"

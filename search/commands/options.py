@@ -34,6 +34,19 @@ def at_least(low: int) -> Any:
     return read
 
 
+def between(low: int, high: int) -> Any:
+    """A reader of whole numbers from `low` to `high`."""
+    read_low = at_least(low)
+
+    def read(text: str) -> int:
+        value: int = read_low(text)
+        if value > high:
+            raise argparse.ArgumentTypeError(f"must be at most {high}, got {value}")
+        return value
+
+    return read
+
+
 def not_negative(text: str) -> float:
     """A number from 0 up."""
     try:

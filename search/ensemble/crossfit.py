@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from search.ensemble.blending import soft_vote
 from search.ensemble.library import Kind, Library
-from search.ensemble.macro_f1 import FloatArray, IntArray, Scores
+from search.ensemble.macro_f1 import FloatArray, IntArray
 from search.ensemble.selection import Choose
 from spaces.errors import EnsembleError
 
@@ -69,27 +70,19 @@ def cross_fit(
         raise EnsembleError(f"an estimate needs 2 people or faces or more, got {fewest}")
     n_folds = min(n_folds, fewest)
     answers = [_Answers(kind, n_ways=len(ways), n_repeats=n_repeats) for kind in library.kinds]
-    for repeat in range(n_repeats):
-        folds = [
-            assign_folds(kind.units, kind.faces.labels, n_folds=n_folds, seed=seed + repeat) for kind in library.kinds
-        ]
-        for fold in range(n_folds):
-            inside = [of_kind != fold for of_kind in folds]
-            known = library.inside(inside)
-            there = known.would_be_there()
-            known = known.only(there)
-            outside = _answers_outside(library, inside)
-            for place, choose in enumerate(ways.values()):
-                weights = np.zeros(library.n_candidates)
-                weights[there] = choose(known, seed)
-                for of_kind, probs, mask in zip(answers, outside, inside, strict=True):
-                    of_kind.add(place, ~mask, soft_vote(probs, weights), is_first=repeat == 0)
-            if progress:
-                progress((repeat * n_folds + fold + 1) / (n_repeats * n_folds))
-    return CrossFit(
-        tuple(ways), tuple(of_kind.confusions for of_kind in answers), tuple(of_kind.probs for of_kind in answers),
-        n_folds,
-    )  # fmt: skip
+    with threadpool_limits(1, user_api="blas"):  # on matrices of this size threads wait for each other
+        for repeat in range(n_repeats):
+            folds = [
+                assign_folds(kind.units, kind.faces.labels, n_folds=n_folds, seed=seed + repeat)
+                for kind in library.kinds
+            ]
+            for fold in range(n_folds):
+                inside = [of_kind != fold for of_kind in folds]
+                _answer_outside(library, ways, inside, answers, seed=seed, is_first=repeat == 0)
+                if progress:
+                    progress((repeat * n_folds + fold + 1) / (n_repeats * n_folds))
+    confusions, probs = [of_kind.confusions for of_kind in answers], [of_kind.probs for of_kind in answers]
+    return CrossFit(tuple(ways), tuple(confusions), tuple(probs), n_folds)
 
 
 def fixed_answers(kind: Kind, rows: Mapping[str, FloatArray]) -> CrossFit:
@@ -137,11 +130,27 @@ def assign_folds(units: IntArray, labels: IntArray, *, n_folds: int, seed: int) 
     return fold_of[units]
 
 
-def _answers_outside(library: Library, inside: Sequence[npt.NDArray[np.bool_]]) -> list[Scores]:
-    """[candidates, samples left out, classes] for each kind, of the epochs that the faces inside choose."""
-    first = library.answers_chosen_by(inside[0])[:, ~inside[0]]
-    rest = [kind.faces.probs[:, ~mask] for kind, mask in zip(library.kinds[1:], inside[1:], strict=True)]
-    return [first, *rest]
+def _answer_outside(
+    library: Library,
+    ways: Mapping[str, Choose],
+    inside: Sequence[npt.NDArray[np.bool_]],
+    answers: Sequence["_Answers"],
+    *,
+    seed: int,
+    is_first: bool,
+) -> None:
+    """Let each way choose by the faces inside, and note what it says of the others."""
+    first = library.answers_chosen_by(inside[0])
+    known = library.inside(inside, first)
+    there = known.would_be_there()
+    known = known.only(there)
+    said = [first, *(kind.faces.probs for kind in library.kinds[1:])]
+    outside = [probs[:, ~mask] for probs, mask in zip(said, inside, strict=True)]
+    for place, choose in enumerate(ways.values()):
+        weights = np.zeros(library.n_candidates)
+        weights[there] = choose(known, seed)
+        for of_kind, probs, mask in zip(answers, outside, inside, strict=True):
+            of_kind.add(place, ~mask, soft_vote(probs, weights), is_first=is_first)
 
 
 class _Answers:

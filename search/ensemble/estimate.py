@@ -72,15 +72,23 @@ class Judgement:
         cross: what the ways said.
         chosen: of the ways that were to choose among.
         scores: cross-fitted macro-F1 on each kind of faces, [kinds, ways].
-        lost: by how much the chosen way's score is too good for having been chosen.
-        draws: for each kind, bootstrap draws of the people.
+        losses: on each bootstrap draw of the people, by how much the chosen way is better, on those left out, than the
+            way that the draw would have chosen, [draws].
+        draws: for each kind, scores on bootstrap draws of the people.
+        elsewhere: an order of the draws, [draws]; the luck of a draw stands for that of people elsewhere.
     """
 
     cross: CrossFit
     chosen: str
     scores: FloatArray
-    lost: float
+    losses: FloatArray
     draws: tuple[Draws, ...]
+    elsewhere: IntArray
+
+    @property
+    def lost(self) -> float:
+        """By how much the chosen way's score is too good for having been chosen."""
+        return max(0.0, float(self.losses.mean()))
 
     def score(self, name: str, *, kind: int = 0) -> float:
         """The macro-F1 to expect of a way; that of the chosen one stands for choosing it, too."""
@@ -96,10 +104,19 @@ class Judgement:
             kind: of the library's.
         """
         score, faces = self.score(name, kind=kind), library.kinds[kind]
-        spread = self.draws[kind].spread(self.cross.place(name))
-        low, high = percentiles(score + _of_new_people(spread), LEVEL)
+        low, high = percentiles(score + self._errors(name, kind=kind), LEVEL)
         interval = Interval(max(low, 0.0), min(high, 1.0), faces.unit, faces.n_units)
         return Estimate(score, interval, faces.faces.macro_f1_of_vote(weights))
+
+    def _errors(self, name: str, *, kind: int) -> FloatArray:
+        """How a score on people elsewhere may differ: by their luck, that of the people here, and that of choosing.
+
+        Returns:
+            [draws].
+        """
+        spread = self.draws[kind].spread(self.cross.place(name))
+        errors = spread + spread[self.elsewhere]
+        return errors - (self.losses - self.losses.mean()) if name == self.chosen else errors
 
     def interval(self, name: str, *, kind: int = 0) -> tuple[float, float]:
         """Where a way's score on all people of this kind should lie."""
@@ -134,8 +151,9 @@ def judge(cross: CrossFit, library: Library, *, among: Sequence[str], seed: int 
     chosen = int(_simplest_of_the_best(combine(list(scores), library.objective)[None, places], errors)[0])
     on_draws = _simplest_of_the_best(combined.inside[:, places], errors)
     outside = combined.outside[:, places]
-    lost = outside[:, chosen] - outside[np.arange(len(outside)), on_draws]
-    return Judgement(cross, among[chosen], scores, max(0.0, float(lost.mean())), draws)
+    losses = outside[:, chosen] - outside[np.arange(len(outside)), on_draws]
+    elsewhere = generator.permutation(len(losses))
+    return Judgement(cross, among[chosen], scores, losses, draws, elsewhere)
 
 
 def _simplest_of_the_best(scores: FloatArray, errors: FloatArray) -> npt.NDArray[np.intp]:
@@ -143,11 +161,6 @@ def _simplest_of_the_best(scores: FloatArray, errors: FloatArray) -> npt.NDArray
     best = scores.argmax(axis=1)
     near = scores.max(axis=1)[:, None] - scores <= errors[best]
     return np.asarray(near.argmax(axis=1), dtype=np.intp)
-
-
-def _of_new_people(spread: FloatArray) -> FloatArray:
-    """The estimate errs by the luck of the people here, and the score elsewhere by that of the people there."""
-    return np.asarray(spread + np.random.default_rng(0x0DD5).permutation(spread), dtype=np.float64)
 
 
 def honest_estimate(

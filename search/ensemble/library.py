@@ -125,19 +125,21 @@ class Library:
         """A bootstrap draw: as many people as there are, some of them several times, some not at all."""
         return replace(self, kinds=tuple(_redrawn(kind, generator) for kind in self.kinds))
 
-    def inside(self, masks: Sequence[Mask]) -> "Library":
+    def inside(self, masks: Sequence[Mask], answers: Scores | None = None) -> "Library":
         """What would be known if only some faces were: epochs are chosen by them again, and which configs get bags.
 
         Args:
             masks: for each kind, [samples], the faces that are known; in each some.
+            answers: of `answers_chosen_by`, for the first kind's mask, where they are known already.
 
         Returns:
             A library of the same candidates; `would_be_there` says which of them these faces would have led to.
         """
+        first = self.answers_chosen_by(masks[0]) if answers is None else answers
         kinds = []
         for place, (kind, mask) in enumerate(zip(self.kinds, masks, strict=True)):
-            probs = self.answers_chosen_by(masks[0])[:, mask] if place == 0 else kind.faces.probs[:, mask]
-            faces = Faces(probs, kind.faces.labels[mask], kind.faces.counts[mask])
+            probs = first if place == 0 else kind.faces.probs
+            faces = Faces(probs[:, mask], kind.faces.labels[mask], kind.faces.counts[mask])
             units = np.unique(kind.units[mask], return_inverse=True)[1].astype(np.int64)
             kinds.append(Kind(faces, units, kind.unit))
         return replace(self, kinds=tuple(kinds), variants=())

@@ -104,7 +104,7 @@ def choose_on_people(library: Library, seed: int) -> FloatArray:
 
 
 def choose_blend(library: Library, seed: int) -> FloatArray:
-    """Bagged selection drawn back towards the plain average, as far as the exact blending curve says."""
+    """Bagged selection drawn back towards the plain average, as far as the exact curve on the first kind says."""
     selected, average = choose_bagged(library, seed), choose_uniform(library, seed)
     weight = blend_towards(library, average, selected)
     return weight * average + (1 - weight) * selected

@@ -149,4 +149,4 @@ def small_ensemble(small_search: "tuple[SearchOutcome, str]") -> "tuple[SearchFo
 
     folder = small_search[0].folder
     with redirect_stdout(StringIO()):
-        return folder, build_ensemble(folder, EnsemblePlan(n_bags=2, n_configs=2, max_members=3))
+        return folder, build_ensemble(folder, EnsemblePlan(n_bags=1, n_configs=2, max_members=3))

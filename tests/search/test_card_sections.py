@@ -65,7 +65,7 @@ def test_choice_section_puts_the_honest_estimate_before_the_score_that_chose() -
 
     assert "Chosen from the 12 trials of the search `faces` (5 completed, 7 stopped)." in text
     assert "| default config | 0.500 (0.450 to 0.550) | 0.490 | 0.500 | 0.000 |" in text
-    assert "| this ensemble | 0.610 (0.570 to 0.650) | - | 0.660 | 0.050 |" in text
+    assert "| ensemble | 0.610 (0.570 to 0.650) | - | 0.660 | 0.050 |" in text
     assert text.index("estimate (90 % interval)") < text.index("on the faces it was chosen by")
 
 
@@ -90,8 +90,8 @@ def test_card_with_everything_has_every_section() -> None:
         "| joy | 0.727 | 0.800 | 0.667 | 60 |",
         "| lab | 1,200 | 0.700 |",
         "1,500 faces of `wild.parquet`. They had no part in choosing.",
-        "| this ensemble | 0.440 (0.400 to 0.480) |",
-        "- +0.030 (-0.010 to +0.070) against best trial",
+        "| ensemble | 0.440 (0.400 to 0.480) |",
+        "- +0.030 (-0.010 to +0.070) against the best trial",
         "- licence of the faces: not told",
         "- no trial is better than the default on the valid faces",
         "![confusion](pictures/confusion.png)",
@@ -104,7 +104,7 @@ def test_card_of_what_nothing_is_known_of_says_only_what_is() -> None:
     text = card(NOTHING_KNOWN, replace(CHOSEN, estimate=None, low=None, high=None))
 
     assert headings(text) == ["## Members", "## Where it comes from"]
-    assert "| this ensemble | - | - | 0.660 | - |" in text
+    assert "| ensemble | - | - | 0.660 | - |" in text
     assert "None" not in text and "nan" not in text
     assert "pictures/" not in text
 

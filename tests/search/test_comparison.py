@@ -22,7 +22,7 @@ from search.comparison import (
 )
 from search.ensemble.greedy import TIE
 from search.ensemble.library import Library, make_kind, plain_traits
-from search.ensemble.selection import METHODS
+from search.ensemble.selection import LEAST_SHARE, METHODS
 from search.other_faces import OtherFaces
 from spaces.config import TrialConfig
 from trainables.metrics import macro_f1
@@ -87,10 +87,12 @@ def test_best_trial_is_no_bag(candidates: list[Candidate]) -> None:
     assert choice.rows["best_trial"].tolist() == [0, 1, 0, 0]
 
 
-def test_uniform_row_averages_what_was_trained_to_its_end(candidates: list[Candidate]) -> None:
+def test_uniform_row_averages_what_was_trained_to_its_end_and_is_not_weak(candidates: list[Candidate]) -> None:
     score = choose(candidates).scores["uniform"]
 
-    whole = [one for one in candidates if one.is_complete]
+    best = max(valid_f1(one) for one in candidates)
+    whole = [one for one in candidates if one.is_complete and valid_f1(one) >= LEAST_SHARE * best]
+    assert 1 < len(whole) < len(candidates)
     assert score["valid"] == pytest.approx(valid_f1(*whole))
 
 

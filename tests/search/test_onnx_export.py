@@ -178,7 +178,7 @@ def test_hand_rule_is_in_the_graph(tmp_path: Path, capfd: pytest.CaptureFixture[
     grey = draw_images(40, 40, n=24)[..., :1]
     network, spec = load_network(save(tmp_path / "bare", design, mirror=True))
     seen = np.sort(softmax(predict_outputs(network, grey, spec)["hand"])[:, 1])
-    rule = HandRuleByName("fear", float(seen[11] + seen[12]) / 2, ("happiness",))  # a hand in every other face
+    rule = HandRuleByName("anger", float(seen[11] + seen[12]) / 2, ("happiness",))  # a hand in every other face
     save(tmp_path / "rule", design, mirror=True, hand_rule=rule)
     bare, artifact = (write(tmp_path / f"{name}-model", [tmp_path / name]) for name in ("bare", "rule"))
     capfd.readouterr()

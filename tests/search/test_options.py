@@ -240,7 +240,7 @@ def test_what_choosing_the_method_lost_is_taken_off_smaller_ones_too(
 ) -> None:
     candidates, library, choice = made
     assert choice.judgement is not None
-    costlier = replace(choice, judgement=replace(choice.judgement, lost=0.01))
+    costlier = replace(choice, judgement=replace(choice.judgement, losses=np.full_like(choice.judgement.losses, 0.01)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("search.ensemble.selection.LEAST_SHARE", 0.0)
         found = list_options(candidates, library, costlier, face_table, seed=0, told=lambda step: lambda share: None)

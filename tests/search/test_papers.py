@@ -112,7 +112,7 @@ def story(request: pytest.FixtureRequest, ray_local: None, face_table: "FaceTabl
     plan = SearchPlan(n_trials=paper.n_trials, max_concurrent=1, min_rung_trials=paper.n_trials)
     with redirect_stdout(StringIO()):
         outcome = run_search(space, data=face_table.path, storage=storage, name=name, plan=plan)
-        summary = build_ensemble(outcome.folder, EnsemblePlan(n_bags=paper.n_bags, max_concurrent=1))
+        summary = build_ensemble(outcome.folder, EnsemblePlan(n_bags=paper.n_bags, n_configs=1, max_concurrent=1))
     model, _ = export_search(outcome.folder, storage / f"{name}-model")
     return Story(paper, outcome, summary, model)
 

@@ -30,7 +30,7 @@ def words(line: str) -> list[str]:
 def test_scores_show_what_is_known_and_a_dash_for_the_rest() -> None:
     lines = [words(line) for line in shown(print_scores, SCORES)]
 
-    assert ["default", "0.6123", "-", "-", "0.6000"] in lines
+    assert ["default", "config", "0.6123", "-", "-", "0.6000"] in lines
     assert ["best", "trial", "0.6500", "-", "-", "0.6200"] in lines
     assert ["uniform", "average", "0.6400", "-", "-", "0.6300"] in lines
     assert ["ensemble", "0.6800", "+0.0200", "0.6600", "(0.630", "to", "0.690)", "0.6550"] in lines

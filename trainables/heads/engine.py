@@ -70,7 +70,7 @@ def group_key(config: TrialConfig) -> str:
     return json.dumps(
         [
             train.seed, train.batch_size, train.head_epochs, config.model.drop_rate,
-            data.subsample_ratio, data.sampler, power,
+            data.subsample_ratio, data.subsample_by, data.sampler, power,
         ]
     )  # fmt: skip
 

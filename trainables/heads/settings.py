@@ -7,6 +7,7 @@ HEAD_SETTINGS = frozenset(
         "data.normalise",
         "data.sampler",
         "data.sampler_power",
+        "data.subsample_by",
         "data.subsample_ratio",
         "loss.class_weight_exponent",
         "loss.class_weight_form",

@@ -30,9 +30,6 @@ class WeightMean:
         self._n = 1
         self._drifted: frozenset[str] = frozenset()
 
-    def __len__(self) -> int:
-        return self._n
-
     @property
     def drifted(self) -> frozenset[str]:
         """Batch norm modules whose statistics are not the same in all networks, and so not in their mean."""

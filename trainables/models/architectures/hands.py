@@ -68,7 +68,7 @@ def apply_hand_rule(
     for exception in exceptions:
         seen &= leading != exception
     changed = logits.clone()
-    rows = torch.arange(len(logits), device=logits.device)
+    rows = torch.arange(logits.shape[0], device=logits.device)
     changed[rows, leading] = logits[:, target]
     changed[:, target] = logits[rows, leading]
     return torch.where(seen[:, None], changed, logits)
