@@ -119,7 +119,9 @@ def write_artifact(
         }
         (content / MEMBERS_FILE.name).write_text(json.dumps(members, indent=2) + "\n", encoding="utf-8")
         _save_as_mlflow_model(staging, content, classes=classes)
-        (staging / CARD_FILE).write_text(full_card(card, classes=classes, networks=entries), encoding="utf-8")
+        (staging / CARD_FILE).write_text(
+            full_card(card, classes=classes, networks=entries, with_onnx=with_onnx), encoding="utf-8"
+        )
         _attach(staging, attachments)
         _ask_once(staging, classes=classes)
         if with_onnx:

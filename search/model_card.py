@@ -12,13 +12,16 @@ ENCODER_WORDS = {
 """What stands around a backbone, by its design's encoder."""
 
 
-def full_card(card: str, *, classes: Sequence[str], networks: Sequence[Mapping[str, Any]]) -> str:
+def full_card(
+    card: str, *, classes: Sequence[str], networks: Sequence[Mapping[str, Any]], with_onnx: bool = False
+) -> str:
     """The whole card as Markdown.
 
     Args:
         card: the part about this ensemble's making.
         classes: names.
         networks: entries of members.json.
+        with_onnx: whether an ONNX graph stands beside.
     """
     rows = [
         f"| {entry['file']} | {_built(entry)} | {entry['weight']:.3f} | {entry['table_px']} px, "
@@ -53,6 +56,7 @@ def full_card(card: str, *, classes: Sequence[str], networks: Sequence[Mapping[s
             "```",
             "",
             "It needs what `requirements.txt` names, and nothing of affectune. Loading it needs no pickle.",
+            *_graph_note(with_onnx),
             "",
             "## Intended use and limits",
             "",
@@ -65,6 +69,17 @@ def full_card(card: str, *, classes: Sequence[str], networks: Sequence[Mapping[s
             "",
         ]
     )
+
+
+def _graph_note(with_onnx: bool) -> list[str]:
+    """How the graph is fed."""
+    if not with_onnx:
+        return []
+    return [
+        "",
+        "`ensemble.onnx` is the same as one graph: it takes `images`, uint8 [n, height, width, 3] in RGB, all of a batch "
+        "of one size, and gives `probabilities` [n, classes] and `label` [n]. It needs onnxruntime and NumPy.",
+    ]
 
 
 def _hand_note(networks: Sequence[Mapping[str, Any]]) -> list[str]:
