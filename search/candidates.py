@@ -116,6 +116,18 @@ def trial_candidates(folder: SearchFolder, records: Sequence[TrialRecord]) -> li
     return found
 
 
+def unreadable_trials(folder: SearchFolder, records: Sequence[TrialRecord], found: Sequence[Candidate]) -> list[str]:
+    """A sentence for each trial that has weights but no scores that could be read."""
+    keys = {candidate.key for candidate in found}
+    return [
+        f"{record.trial_id} left out: its scores can't be read"
+        for record in records
+        if record.trial_id not in keys
+        and record.end not in ("diverged", "failed")
+        and (folder.trial_dir(record.trial_id) / WEIGHTS_FILE).is_file()
+    ]
+
+
 def load_candidate(key: str, folder: Path, config: dict[str, Any], *, is_complete: bool) -> Candidate | None:
     """A candidate from its folder, or None where it left too little to vote."""
     try:
@@ -173,4 +185,4 @@ def _variants(folder: Path, scores: Scores) -> FloatArray | None:
     if kept.logits.shape[1:] != scores.logits.shape:
         return None
     logits = scores.logits.astype(np.float64) + (kept.logits - kept.logits[place])
-    return softmax(logits)
+    return softmax(logits) if np.isfinite(logits).all() else None

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from search.bags import LEAST_BAGS_S, bag_candidates, clear_bags
 from search.candidate_library import make_library
-from search.candidates import Candidate, trial_candidates
+from search.candidates import Candidate, trial_candidates, unreadable_trials
 from search.comparison import (
     DEFAULT_TRIAL,
     Choice,
@@ -76,8 +76,9 @@ def build_ensemble(folder: SearchFolder, plan: EnsemblePlan, *, screen_to_stderr
     try:
         bags = bag_candidates(folder, table, ranked, plan=plan, screen=screen, tracker=tracker)
         screen.close()
-        candidates = [*trial_candidates(folder, records), *bags]
-        found = _choose(folder, table, candidates, plan=plan, others=others)
+        trials = trial_candidates(folder, records)
+        found = _choose(folder, table, [*trials, *bags], plan=plan, others=others)
+        found = replace(found, notes=[*unreadable_trials(folder, records, trials), *found.notes])
         for note in found.notes:
             screen.message(note)
         ensemble = ensemble_document(folder, found, plan=plan)

@@ -77,8 +77,8 @@ def _graph_note(with_onnx: bool) -> list[str]:
         return []
     return [
         "",
-        "`ensemble.onnx` is the same as one graph: it takes `images`, uint8 [n, height, width, 3] in RGB, all of a batch "
-        "of one size, and gives `probabilities` [n, classes] and `label` [n]. It needs onnxruntime and NumPy.",
+        "`ensemble.onnx` is the same as one graph: it takes `images`, uint8 [n, height, width, 3] in RGB, all of a "
+        "batch of one size, and gives `probabilities` [n, classes] and `label` [n]. It needs onnxruntime and NumPy.",
     ]
 
 

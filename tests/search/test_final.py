@@ -162,6 +162,16 @@ def test_candidate_with_broken_scores_is_left_out_by_name(moved: SearchFolder) -
 
 
 @pytest.mark.ray
+def test_trial_whose_scores_are_torn_is_left_out_by_name(moved: SearchFolder) -> None:
+    file = moved.trial_dir("t0001") / SCORES_FILE
+    file.write_bytes(file.read_bytes()[:100])
+
+    summary = build_ensemble(moved, EnsemblePlan(n_bags=0))
+
+    assert "t0001 left out: its scores can't be read" in summary["notes"]
+
+
+@pytest.mark.ray
 @pytest.mark.parametrize("objective", ["own", "mean", "worst"])
 def test_ensemble_is_scored_on_faces_of_another_kind(
     moved: SearchFolder, tmp_path: Path, objective: Literal["own", "mean", "worst"]
