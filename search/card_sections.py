@@ -91,9 +91,11 @@ def _gains(ensemble: Mapping[str, Any]) -> str:
 
 def _members(ensemble: Mapping[str, Any], option: Option) -> str:
     rows = [f"| {key} | {weight:.3f} |" for key, weight in sorted(option.members.items(), key=lambda item: -item[1])]
-    return "\n".join(
-        [f"## Members\n\nBy {METHODS[ensemble['method']].words}.\n", "| member | weight |", "|---|---|", *rows]
-    )
+    unseen = ensemble.get("out_of_bag")
+    words = f"By {METHODS[ensemble['method']].words}."
+    if unseen:
+        words += f" Bags (b...) have macro-F1 {_f(unseen['macro_f1'])} on {unseen['n']:,} training faces out of bag."
+    return "\n".join([f"## Members\n\n{words}\n", "| member | weight |", "|---|---|", *rows])
 
 
 def _classes(ensemble: Mapping[str, Any]) -> str:

@@ -155,6 +155,7 @@ def summary_document(
         "method": ensemble["method"],
         "differences": ensemble["differences"],
         "others": ensemble["others"],
+        "out_of_bag": ensemble["out_of_bag"],
         "notes": ensemble["notes"],
         "members": ensemble["members"],
         "artifact": None,
@@ -185,6 +186,8 @@ def track_ensemble(
     metrics |= {f"gain_over_{row}/macro_f1": found["difference"] for row, found in ensemble["differences"].items()}
     if ensemble["others"]:
         metrics |= {f"{row}/other_macro_f1": found["score"] for row, found in ensemble["others"]["scores"].items()}
+    if ensemble["out_of_bag"]:
+        metrics["out_of_bag/macro_f1"] = ensemble["out_of_bag"]["macro_f1"]
     if ensemble["calibration"]:
         before, after = ensemble["calibration"]["error"]
         metrics |= {"calibration/error_before": before, "calibration/error": after}

@@ -39,6 +39,9 @@ def print_summary(summary: Mapping[str, Any], *, console: Console) -> None:
     others = summary.get("others")
     if others:
         print_others(others, console=console)
+    unseen = summary.get("out_of_bag")
+    if unseen:
+        console.print(f"out of bag: {unseen['macro_f1']:.4f} on {unseen['n']:,} training faces that a bag did not see")
     members = ", ".join(f"{m['member']} {m['weight']:.2f}" for m in summary["members"])
     words = METHODS[summary["method"]].words
     console.print(f"members ({words}): {members}", markup=False)
