@@ -64,7 +64,7 @@ def search_card(
     parts = [choice_section(search=search, ends=ends, scores=ensemble["scores"])]
     if not option.is_chosen:
         parts.append(_option_section(option))
-    parts += [_gains(ensemble), _members(ensemble, option), _classes(ensemble), _people(ensemble)]
+    parts += [_gains(ensemble), _members(ensemble, option), _ways(ensemble), _classes(ensemble), _people(ensemble)]
     parts += [_calibrated(ensemble), _others(ensemble), _data(data), _notes(ensemble)]
     return "\n\n".join(part for part in parts if part)
 
@@ -96,6 +96,24 @@ def _members(ensemble: Mapping[str, Any], option: Option) -> str:
     if unseen:
         words += f" Bags (b...) have macro-F1 {_f(unseen['macro_f1'])} on {unseen['n']:,} training faces out of bag."
     return "\n".join([f"## Members\n\n{words}\n", "| member | weight |", "|---|---|", *rows])
+
+
+def _ways(ensemble: Mapping[str, Any]) -> str:
+    """What each way to choose would have given."""
+    rows = [
+        f"| {METHODS[way['method']].words}{' (taken)' if way['chosen'] else ''} | {_f(way['estimate'])} "
+        f"({_f(way['estimate_interval'][0])} to {_f(way['estimate_interval'][1])}) | {_f(way['valid'])} |"
+        for way in ensemble["methods"]
+    ]
+    if not rows:
+        return ""
+    head = [
+        "## Ways to choose",
+        "",
+        "Simplest first; the first within one standard error of the best was taken.",
+        "",
+    ]
+    return "\n".join([*head, "| way | estimate (90 % interval) | on the faces it chose by |", "|---|---|---|", *rows])
 
 
 def _classes(ensemble: Mapping[str, Any]) -> str:

@@ -23,6 +23,10 @@ def ensemble(**changes: Any) -> dict[str, Any]:
         "classes": ["anger", "joy"],
         "method": "bagged",
         "scores": SCORES,
+        "methods": [
+            {"method": "uniform", "estimate": 0.58, "estimate_interval": [0.54, 0.62], "valid": 0.6, "chosen": False},
+            {"method": "bagged", "estimate": 0.61, "estimate_interval": [0.57, 0.65], "valid": 0.66, "chosen": True},
+        ],
         "differences": {"default": {"difference": 0.11, "low": 0.02, "high": 0.2}},
         "confusion": [[30.0, 10.0], [20.0, 40.0]],
         "people": {
@@ -42,6 +46,7 @@ def ensemble(**changes: Any) -> dict[str, Any]:
 
 NOTHING_KNOWN = ensemble(
     scores={"ensemble": {"valid": 0.66, "estimate": None, "estimate_interval": None, "optimism": None, "test": None}},
+    methods=[],
     differences={},
     confusion=None,
     people=None,
@@ -80,7 +85,7 @@ def test_card_with_everything_has_every_section() -> None:
     text = card(ensemble())
 
     assert headings(text) == [
-        "## Members", "## By class", "## By person", "## Calibration", "## Faces of another kind",
+        "## Members", "## Ways to choose", "## By class", "## By person", "## Calibration", "## Faces of another kind",
         "## Where it comes from", "## To know",
     ]  # fmt: skip
     for line in (
