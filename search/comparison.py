@@ -92,11 +92,17 @@ def choose_ensemble(library: Library, *, max_members: int, seed: int, told: Told
             {"method": name, **_scores(judgement, name, library, weights[name]), "chosen": name == method}
             for name in ways
         ],
-        differences=differences(judgement, {row: _way_of(row, method) for row in rows}),
+        differences=differences(judgement, _others_than_the_ensemble(rows, method)),
         calibration=calibrate(cross.probs[0][place], kind.faces.labels, kind.units, seed=seed),
         confusion=cross.confusions[0][place].sum(axis=0),
         judgement=judgement,
     )
+
+
+def _others_than_the_ensemble(rows: Mapping[str, FloatArray], method: str) -> dict[str, str]:
+    """The ways of the rows that are not the same vote as the ensemble, and its own."""
+    same = [row for row, own in rows.items() if row != "ensemble" and np.array_equal(own, rows["ensemble"])]
+    return {row: _way_of(row, method) for row in rows if row not in same}
 
 
 def on_other_faces(kind: Kind, rows: Mapping[str, FloatArray]) -> dict[str, Any]:

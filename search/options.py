@@ -1,5 +1,6 @@
 """Ensembles to pick from by what they cost: fewer members, or fewer looks at each face; score against time and size."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,14 +12,13 @@ from search.candidates import Candidate, FloatArray, Looks
 from search.comparison import Choice
 from search.costs import Cost, measure_costs, total_cost
 from search.ensemble.calibration import calibrate
-from search.ensemble.crossfit import cross_fit
-from search.ensemble.estimate import judge
-from search.ensemble.library import Library
+from search.ensemble.crossfit import cross_fit, fixed_answers
+from search.ensemble.estimate import Difference, judge
+from search.ensemble.library import Library, make_kind, plain_traits
 from search.ensemble.selection import METHODS, Choose, limited
 from search.progress import Told
 from spaces.errors import EnsembleError
 from trainables.data.table import FaceTable
-from trainables.metrics import macro_f1
 
 MOST_FACES = 4096
 """On which one look at each face is compared with all looks."""
@@ -59,7 +59,7 @@ class Option:
         temperature: of its mixture.
         valid: macro-F1 on the faces it was chosen by.
         estimate: what to expect; None where nothing could be estimated. For one look: that for all looks, changed by as
-            much as the score on valid changes.
+            much as the score on valid changes, the interval widened by the luck of that.
         low: of the estimate's interval.
         high: of the estimate's interval.
         ms: milliseconds an image, as measured on the machine of the final job.
@@ -237,7 +237,7 @@ def _option(members: dict[str, float], sized: _Sized, cost: Cost, *, is_chosen: 
 
 def _change_by_one_look(
     voters: Sequence[Candidate], table: FaceTable, *, told: Told
-) -> Callable[[FloatArray], float] | None:
+) -> Callable[[FloatArray], Difference] | None:
     """By how much macro-F1 on valid changes where each face is looked at once; None where it is anyway."""
     if not any(_looks_more_than_once(voter) for voter in voters):
         return None
@@ -252,10 +252,14 @@ def _change_by_one_look(
         once[place] = voter.probs_on(images, looks="one")
         progress((place + 1) / len(voters))
 
-    def change(weights: FloatArray) -> float:
-        votes = (np.tensordot(weights, probs, axes=1).argmax(axis=1) for probs in (once, often))
-        first, second = (macro_f1(labels, preds, often.shape[2]) for preds in votes)
-        return first - second
+    subjects = voters[0].scores.subjects
+    people = [subjects[row] for row in rows.tolist()]
+
+    def change(weights: FloatArray) -> Difference:
+        kind = make_kind(np.stack([np.tensordot(weights, probs, axes=1) for probs in (once, often)]), labels, people)
+        votes = {"once": np.array([1.0, 0.0]), "often": np.array([0.0, 1.0])}
+        judgement = judge(fixed_answers(kind, votes), Library((kind,), plain_traits(2)), among=["often"])
+        return judgement.difference("once", "often")
 
     return change
 
@@ -264,17 +268,22 @@ def _looks_more_than_once(candidate: Candidate) -> bool:
     return bool(candidate.config.get("model.mirror", True)) or float(candidate.config.get("model.shift", 0.0)) > 0
 
 
-def _looking_once(whole: Option, change: float, cost: Cost) -> Option:
-    def changed(score: float | None) -> float | None:
-        return None if score is None else score + change
+def _looking_once(whole: Option, change: Difference, cost: Cost) -> Option:
+    """The same members, looking once; the change, measured on the faces here, is not exactly that on others."""
+    luck = math.sqrt(2.0) * (change.high - change.low) / 2.0
+
+    def changed(bound: float | None, sign: float) -> float | None:
+        if bound is None or whole.estimate is None:
+            return None
+        return whole.estimate + change.score + sign * math.hypot(bound - whole.estimate, luck)
 
     return replace(
         whole,
         looks="one",
-        valid=whole.valid + change,
-        estimate=changed(whole.estimate),
-        low=changed(whole.low),
-        high=changed(whole.high),
+        valid=whole.valid + change.score,
+        estimate=None if whole.estimate is None else whole.estimate + change.score,
+        low=changed(whole.low, -1.0),
+        high=changed(whole.high, 1.0),
         ms=cost.ms,
         megabytes=cost.megabytes,
         is_chosen=False,

@@ -130,6 +130,7 @@ def run_export(args: argparse.Namespace) -> int:
     if args.force and not args.register:
         raise UsageError("--force makes a registered version the champion; --register MODEL names the model")
     folder = open_folder(storage_of(args), args.name)
+    from search.folder_lock import only_driver
     from search.handover import ExportOrder, export_search
     from search.options import Limits
 
@@ -141,7 +142,8 @@ def run_export(args: argparse.Namespace) -> int:
         with_onnx=args.format == "onnx",
         licence=args.licence,
     )
-    exported = export_search(folder, args.out, order)
+    with only_driver(folder):
+        exported = export_search(folder, args.out, order)
     option = exported.option
     print(f"artifact  {exported.path}")
     print(f"members   {option.in_words()}")

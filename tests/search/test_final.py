@@ -124,10 +124,10 @@ def test_ensemble_is_the_one_of_the_method_that_was_taken(small_ensemble: Small)
 
 
 @pytest.mark.ray
-def test_differences_are_against_each_other_row(small_ensemble: Small) -> None:
+def test_differences_are_against_rows_that_are_another_vote(small_ensemble: Small) -> None:
     differences = small_ensemble[1]["differences"]
 
-    assert list(differences) == ["default", "best_trial", "uniform"]
+    assert set(differences) <= {"default", "best_trial", "uniform"}
     assert all(found["low"] <= found["difference"] <= found["high"] for found in differences.values())
 
 
