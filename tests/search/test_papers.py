@@ -113,7 +113,7 @@ def story(request: pytest.FixtureRequest, ray_local: None, face_table: "FaceTabl
     with redirect_stdout(StringIO()):
         outcome = run_search(space, data=face_table.path, storage=storage, name=name, plan=plan)
         summary = build_ensemble(outcome.folder, EnsemblePlan(n_bags=paper.n_bags, n_configs=1, max_concurrent=1))
-    model, _ = export_search(outcome.folder, storage / f"{name}-model")
+    model = export_search(outcome.folder, storage / f"{name}-model").path
     return Story(paper, outcome, summary, model)
 
 
