@@ -118,17 +118,19 @@ def story(request: pytest.FixtureRequest, ray_local: None, face_table: "FaceTabl
 
 
 def stored_vote(folder: "SearchFolder") -> npt.NDArray[np.float64]:
-    """What the members said of the valid split when they were trained, by their weights."""
+    """What the members said of the valid split when they were trained, by their weights, at the temperature."""
     from search.candidates import load_candidate
+    from search.ensemble import tempered
 
+    ensemble = folder.read_ensemble()
     total: npt.NDArray[np.float64] | float = 0.0
-    for member in folder.read_ensemble()["members"]:
+    for member in ensemble["members"]:
         key = member["member"]
         home = folder.trial_dir(key) if key.startswith("t") else folder.ensemble_dir / key
         candidate = load_candidate(key, home, {"blend.partner": "none", "blend.weight": 0.0}, is_complete=True)
         assert candidate is not None
         total = total + member["weight"] * candidate.scores.probs
-    return np.asarray(total)
+    return tempered(np.asarray(total), ensemble["temperature"])
 
 
 def numbers_in(document: Any) -> Iterator[float]:
