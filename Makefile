@@ -19,7 +19,7 @@ demo: $(READY) ## the whole story on generated faces: search, ensemble, export, 
 	$(BIN)/affectune demo
 
 test: $(READY) ## all tests, the quick ones first (PYTEST_ARGS="-m 'not slow'" leaves some out, "-n 0" takes one process)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: $(READY) ## ruff and mypy --strict
 	$(BIN)/ruff check .

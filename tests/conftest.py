@@ -26,19 +26,9 @@ COSTS = ("ray", "slow")
 """Markers from cheap to dear; a test without any of them is cheaper still."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests first, so that a mistake shows early.
-
-    Of several processes one takes all tests of the one local Ray, and one all dear tests of a file, whose searches are
-    then made once.
-    """
+    """Quick tests first, so that a mistake shows early."""
     items.sort(key=_cost)
-    for item in items:
-        if "ray_local" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("ray_local"))
-        elif _cost(item):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 def _cost(item: pytest.Item) -> int:
