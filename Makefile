@@ -26,7 +26,7 @@ check: $(READY) ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict spaces trainables search
 
-bench: $(READY) ## measure against peers, half an hour; into benchmarks/results.json and benchmarks/README.md
+bench: $(READY) ## measure against peers, three quarters of an hour; into benchmarks/results.json and benchmarks/README.md
 	$(BIN)/python benchmarks/run.py
 
 clean: ## remove .venv and the tools' caches; searches and models stay

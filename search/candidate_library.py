@@ -6,7 +6,7 @@ import numpy as np
 
 from search.candidates import Candidate, FloatArray, stack_probs
 from search.ensemble.faces import Objective
-from search.ensemble.library import Library, Traits, make_kind
+from search.ensemble.model_library import Library, Traits, make_kind
 from search.other_faces import OtherFaces
 from search.wanted_bags import MAX_BAG_RATIO
 

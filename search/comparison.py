@@ -12,7 +12,7 @@ from search.ensemble.calibration import Calibration, calibrate
 from search.ensemble.crossfit import cross_fit, fixed_answers
 from search.ensemble.estimate import Judgement, judge
 from search.ensemble.greedy import TIE
-from search.ensemble.library import Kind, Library, plain_traits
+from search.ensemble.model_library import Kind, Library, plain_traits
 from search.ensemble.selection import METHODS, Choose, choose_single, choose_uniform, limited
 from search.ensemble.sweep import StepCurve
 from trainables.data.table import FaceTable

@@ -134,6 +134,17 @@ def is_artifact(folder: Path) -> bool:
     return (folder / "MLmodel").is_file() and (folder / MEMBERS_FILE).is_file()
 
 
+def read_artifact_file(folder: Path, file: Path) -> str:
+    """The text of a file of an artifact.
+
+    Raises:
+        ModelError: it is not there.
+    """
+    if not (folder / file).is_file():
+        raise ModelError(f"model must be a folder that 'affectune export' wrote, got one without {file}: {folder}")
+    return (folder / file).read_text(encoding="utf-8")
+
+
 def _folder_to_fill(out: Path, *, replace: bool) -> AbstractContextManager[Path]:
     return replaced_folder(out, is_ours=is_artifact, what="an earlier export") if replace else new_folder(out)
 

@@ -22,7 +22,7 @@ from search.comparison import (
     towards_average,
 )
 from search.console import SearchConsole
-from search.ensemble.library import make_kind
+from search.ensemble.model_library import make_kind
 from search.final_records import Finished, ensemble_document, free_key, summary_document, track_ensemble
 from search.folder import SearchFolder
 from search.options import list_options

@@ -183,6 +183,7 @@ def track_ensemble(
         for split in ("valid", "estimate", "test")
         if score.get(split) is not None
     }
+    metrics |= {f"{row}/optimism": s["optimism"] for row, s in ensemble["scores"].items() if s["optimism"] is not None}
     metrics |= {f"gain_over_{row}/macro_f1": found["difference"] for row, found in ensemble["differences"].items()}
     if ensemble["others"]:
         metrics |= {f"{row}/other_macro_f1": found["score"] for row, found in ensemble["others"]["scores"].items()}

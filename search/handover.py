@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.candidates import ONE_LOOK
-from search.card_pictures import PICTURES_DIR, card_pictures
+from search.card_pictures import card_pictures
 from search.card_sections import search_card
 from search.export import CARD_FILE, ArtifactNetwork, write_artifact
 from search.folder import SearchFolder, SearchManifest
@@ -175,11 +175,10 @@ def _provenance(
 
 
 def _note_artifact(folder: SearchFolder, path: Path) -> None:
-    """Let MLflow's run of the ensemble show the card and its pictures."""
+    """Let MLflow's run of the ensemble show the card beside its pictures, which the final job has logged."""
     manifest = folder.read_manifest()
     tracker = Tracker(manifest.tracking_uri, manifest.name, folder.tracking_dir)
     key = folder.read_ensemble()["run_key"]
     tracker.set_tags(key, {"affectune.artifact": str(path.absolute())})
-    for file in (path / CARD_FILE, *sorted((path / PICTURES_DIR).glob("*.png"))):
-        tracker.log_artifact(key, file)
+    tracker.log_artifact(key, path / CARD_FILE)
     tracker.close(timeout_s=20.0)

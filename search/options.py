@@ -14,7 +14,7 @@ from search.costs import Cost, measure_costs, total_cost
 from search.ensemble.calibration import calibrate
 from search.ensemble.crossfit import cross_fit, fixed_answers
 from search.ensemble.estimate import Difference, judge
-from search.ensemble.library import Library, make_kind, plain_traits
+from search.ensemble.model_library import Library, make_kind, plain_traits
 from search.ensemble.selection import METHODS, Choose, limited
 from search.progress import Told
 from spaces.errors import EnsembleError
@@ -149,17 +149,13 @@ def pick_option(options: Sequence[Option], limits: Limits, *, where: str) -> Opt
     """The option with the best estimate among those that cost no more than they may.
 
     Args:
-        options: of a final job.
+        options: of a final job, the chosen ensemble at least.
         limits: to keep within.
         where: what the options are of, for the error.
 
     Raises:
         EnsembleError: none keeps within them; it names the cheapest.
     """
-    if not options:
-        raise EnsembleError(
-            f"limits need the options of a final job, got none: {where}; run `affectune ensemble` again"
-        )
     fitting = [option for option in options if option.fits(limits)]
     if fitting:
         return max(fitting, key=lambda option: (option.worth, -option.ms))

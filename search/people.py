@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from search.comparison import Choice
-from search.ensemble.library import Library
 from search.ensemble.macro_f1 import macro_f1_of_confusions
+from search.ensemble.model_library import Library
 
 FEWEST_FACES = 5
 """Of a person, for an accuracy that means something."""

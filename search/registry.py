@@ -1,23 +1,16 @@
 """MLflow's model registry: an artifact as the next version of a name, and the best version under an alias."""
 
-import hashlib
 import json
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from search.evaluate import LoadedEnsemble, load_ensemble
-from search.evaluation import Tally
-from search.export import CARD_FILE, MEMBERS_FILE
+from search.champion_exam import Exam, IncomparableError, examine, first_line
+from search.export import CARD_FILE, MEMBERS_FILE, read_artifact_file
 from search.tracking_server import check_server, default_artifact_root, hide_password, sqlite_path
-from spaces.errors import AffectuneError, DataError, ModelError, TrackingError
-from trainables.data.table import FaceTable, Split, open_table
-from trainables.metrics import macro_f1
+from spaces.errors import TrackingError
+from trainables.data.table import FaceTable
 
 CHAMPION = "champion"
 """The alias of the best version, which pipelines load: `models:/NAME@champion`."""
@@ -63,25 +56,6 @@ class _Claim:
     data_hash: str | None
 
 
-@dataclass(frozen=True)
-class _Exam:
-    """How a version did on another's validation faces.
-
-    Attributes:
-        macro_f1: its score.
-        n_faces: how many it was judged on.
-        may_know_some: whether some of them may have had a part in its making.
-    """
-
-    macro_f1: float
-    n_faces: int
-    may_know_some: bool
-
-
-class _IncomparableError(AffectuneError):
-    """Two versions can't be compared, and why."""
-
-
 def register_artifact(
     out: Path,
     name: str,
@@ -114,7 +88,7 @@ def register_artifact(
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    members, card = json.loads(_read(out, MEMBERS_FILE)), _read(out, Path(CARD_FILE))
+    members, card = json.loads(read_artifact_file(out, MEMBERS_FILE)), read_artifact_file(out, Path(CARD_FILE))
     check_server(tracking_uri)
     client = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
     tags = _tags_of(members["provenance"])
@@ -125,20 +99,14 @@ def register_artifact(
             newcomer,
             champion,
             force=force,
-            examine=lambda rival: _examine(client, name, rival, newcomer, table=table, classes=members["classes"]),
+            judge=lambda rival: _judge(client, name, rival, newcomer, table=table, classes=members["classes"]),
         )
         if is_champion:
             client.set_registered_model_alias(name, CHAMPION, version)
     except (MlflowException, OSError) as error:
         where = hide_password(tracking_uri)
-        raise TrackingError(f"model {name!r} could not be registered, {_first_line(error)}: {where}") from error
+        raise TrackingError(f"model {name!r} could not be registered, {first_line(error)}: {where}") from error
     return Registration(version, is_champion, reason)
-
-
-def _read(folder: Path, file: Path) -> str:
-    if not (folder / file).is_file():
-        raise ModelError(f"model must be a folder that 'affectune export' wrote, got one without {file}: {folder}")
-    return (folder / file).read_text(encoding="utf-8")
 
 
 def _first_section(card: str) -> str:
@@ -200,7 +168,7 @@ def _find_champion(client: Any, name: str) -> _Claim | None:
 
 
 def _decide(
-    newcomer: _Claim, champion: _Claim | None, *, force: bool, examine: Callable[[_Claim], _Exam]
+    newcomer: _Claim, champion: _Claim | None, *, force: bool, judge: Callable[[_Claim], Exam]
 ) -> tuple[bool, str]:
     """Whether the newcomer is to be the champion, and why."""
     ours = f"version {newcomer.version}"
@@ -212,8 +180,8 @@ def _decide(
     if newcomer.estimate is None:
         return False, f"{theirs} stays the champion, since {ours} has no honest estimate{advice}"
     try:
-        bar, words = _bar_of(champion, newcomer, examine=examine)
-    except _IncomparableError as error:
+        bar, words = _bar_of(champion, newcomer, judge=judge)
+    except IncomparableError as error:
         return False, f"{theirs} stays the champion, since {error}{advice}"
     figures = f"{ours} has {_in_words(newcomer.estimate)}, {theirs} has {words}"
     if newcomer.estimate["score"] > bar:
@@ -221,14 +189,14 @@ def _decide(
     return False, f"{theirs} stays the champion: {figures}{advice}"
 
 
-def _bar_of(champion: _Claim, newcomer: _Claim, *, examine: Callable[[_Claim], _Exam]) -> tuple[float, str]:
+def _bar_of(champion: _Claim, newcomer: _Claim, *, judge: Callable[[_Claim], Exam]) -> tuple[float, str]:
     """The score that a newcomer has to beat, and what it is."""
     if champion.data_hash is None or champion.data_hash != newcomer.data_hash:
-        exam = examine(champion)
+        exam = judge(champion)
         doubt = ", of which it may know some" if exam.may_know_some else ""
         return exam.macro_f1, f"{exam.macro_f1:.3f} on {exam.n_faces:,} validation faces of the new data{doubt}"
     if champion.estimate is None:
-        raise _IncomparableError(f"version {champion.version} was chosen on the same data and has no honest estimate")
+        raise IncomparableError(f"version {champion.version} was chosen on the same data and has no honest estimate")
     return champion.estimate["score"], f"{_in_words(champion.estimate)} on the same data"
 
 
@@ -238,95 +206,11 @@ def _in_words(estimate: Mapping[str, float] | None) -> str:
     return f"an honest estimate of {estimate['score']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
 
 
-def _examine(
+def _judge(
     client: Any, name: str, champion: _Claim, newcomer: _Claim, *, table: FaceTable | None, classes: list[str]
-) -> _Exam:
-    """Score a champion that was chosen on other data on the newcomer's validation faces.
-
-    Raises:
-        _IncomparableError: the table is missing or another, the champion can't be loaded or has other classes, or it
-            knows all faces of a class.
-    """
+) -> Exam:
+    """Examine a champion that was chosen on other data than the newcomer, on the newcomer's."""
     if table is None or table.info.content_hash != newcomer.data_hash:
         got = "there is none" if table is None else f"{table.path} holds other faces now"
-        raise _IncomparableError(f"it has to be scored on the data of version {newcomer.version}, and {got}")
-    with tempfile.TemporaryDirectory(prefix="affectune-champion-") as folder:
-        ensemble, provenance = _fetch(client, name, champion.version, Path(folder))
-        if set(ensemble.classes) != set(classes):
-            theirs, ours = (", ".join(sorted(names)) for names in (ensemble.classes, classes))
-            raise _IncomparableError(f"its classes are {theirs}, and those of version {newcomer.version} are {ours}")
-        own = _own_table(provenance)
-        rows = _new_rows(table, own)
-        is_sure = own is not None and _shape(own) == _shape(table)
-        return _Exam(_macro_f1(ensemble, table, rows), n_faces=len(rows), may_know_some=not is_sure)
-
-
-def _fetch(client: Any, name: str, version: str, folder: Path) -> tuple[LoadedEnsemble, dict[str, Any]]:
-    """A version in memory, and its provenance; `folder` gets its files."""
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    uri = client.tracking_uri
-    try:
-        source = client.get_model_version_download_uri(name, version)
-        path = Path(
-            mlflow.artifacts.download_artifacts(
-                artifact_uri=source, dst_path=str(folder), tracking_uri=uri, registry_uri=uri
-            )
-        )
-        return load_ensemble(path), json.loads(_read(path, MEMBERS_FILE))["provenance"]
-    except (MlflowException, OSError, ModelError) as error:
-        raise _IncomparableError(f"it could not be loaded, {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".:")
-
-
-def _own_table(provenance: Mapping[str, Any]) -> FaceTable | None:
-    """The table that an ensemble was chosen on, if it is still there and the same."""
-    try:
-        table = open_table(Path(provenance["data"]))
-    except (KeyError, DataError):
-        return None
-    return table if table.info.content_hash == provenance.get("data_hash") else None
-
-
-def _shape(table: FaceTable) -> tuple[int, int]:
-    """Faces are told apart by their pixels, which takes tables of one shape."""
-    return table.info.image_px, table.info.channels
-
-
-def _new_rows(table: FaceTable, own: FaceTable | None) -> npt.NDArray[np.intp]:
-    """Labelled rows of a table's validation split of whose person another has no face in train or valid.
-
-    Raises:
-        _IncomparableError: no row of some class is left.
-    """
-    split = table.split("valid")
-    is_labelled = split.expression >= 0
-    is_known = np.zeros(split.n_rows, dtype=bool)
-    if own is not None:
-        known = {digest for name in ("train", "valid") for digest in _iter_digests(own.split(name))}
-        is_known = np.array([digest in known for digest in _iter_digests(split)], dtype=bool)
-    people = {split.subjects[row] for row in np.flatnonzero(is_known).tolist()} - {None}
-    is_known |= np.array([subject in people for subject in split.subjects], dtype=bool)
-    rows = np.flatnonzero(is_labelled & ~is_known)
-    if lost := sorted(set(split.expression[is_labelled].tolist()) - set(split.expression[rows].tolist())):
-        names = ", ".join(table.info.classes[index] for index in lost)
-        raise _IncomparableError(f"it knows all validation faces of {names} already")
-    assert len(rows), "an honest estimate has labelled faces"
-    return rows
-
-
-def _iter_digests(split: Split) -> Iterator[bytes]:
-    return (hashlib.blake2b(face.data, digest_size=16).digest() for face in split.images)
-
-
-def _macro_f1(ensemble: LoadedEnsemble, table: FaceTable, rows: npt.NDArray[np.intp]) -> float:
-    """On rows of the validation split; faces of a class that the ensemble does not have are left out."""
-    split, lookup = table.split("valid"), Tally(ensemble.classes)
-    labels = lookup.indices_of([table.info.classes[index] for index in split.expression[rows].tolist()])
-    preds = ensemble.predict_decoded(split.images[rows]).argmax(axis=1)
-    return macro_f1(labels, preds, len(ensemble.classes))
+        raise IncomparableError(f"it has to be scored on the data of version {newcomer.version}, and {got}")
+    return examine(client, name, champion.version, table=table, newcomer=newcomer.version, classes=classes)

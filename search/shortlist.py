@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from search.candidates import Candidate
-from search.ensemble.library import Kind
+from search.ensemble.model_library import Kind
 from spaces.errors import EnsembleError
 from trainables.data.table import FaceTable
 

@@ -37,6 +37,7 @@ ALLOWED = {
         "search/export.py",
         "search/predictor.py",
         "search/registry.py",
+        "search/champion_exam.py",
         "search/evaluate.py",
         "search/commands/tools.py",
     ],

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 def register(subparsers: Any) -> None:
     """Add the two commands."""
+    _add_ensemble(subparsers)
+    _add_export(subparsers)
+
+
+def _add_ensemble(subparsers: Any) -> None:
     ensemble = subparsers.add_parser("ensemble", help="bags of the best configs, and a selection among all")
     ensemble.add_argument("name", metavar="NAME", help="of a search")
     ensemble.add_argument(
@@ -65,6 +70,8 @@ def register(subparsers: Any) -> None:
     ensemble.add_argument("--json", action="store_true", help="print summary.json")
     ensemble.set_defaults(run=run_ensemble)
 
+
+def _add_export(subparsers: Any) -> None:
     export = subparsers.add_parser("export", help="write the ensemble as an artifact")
     export.add_argument("name", metavar="NAME", help="of a search with an ensemble")
     export.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new or empty folder")

@@ -7,8 +7,8 @@ from search.ensemble.calibration import Calibration, calibrate, tempered
 from search.ensemble.crossfit import CrossFit, cross_fit
 from search.ensemble.estimate import Difference, Estimate, Judgement, honest_estimate, judge
 from search.ensemble.greedy import Selection, best_single, greedy_selection
-from search.ensemble.library import Kind, Library, Traits, make_kind, plain_traits
 from search.ensemble.macro_f1 import macro_f1_of_probs
+from search.ensemble.model_library import Kind, Library, Traits, make_kind, plain_traits
 from search.ensemble.selection import METHODS, Method, choose_members
 from search.ensemble.sweep import StepCurve
 

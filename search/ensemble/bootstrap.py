@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from search.ensemble.faces import Objective, combine
-from search.ensemble.library import Unit, units_of
 from search.ensemble.macro_f1 import FloatArray, macro_f1_of_confusions
+from search.ensemble.model_library import Unit, units_of
 from spaces.errors import EnsembleError
 from trainables.metrics import confusion_matrix
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from search.ensemble.blending import soft_vote
-from search.ensemble.library import Kind, Library
 from search.ensemble.macro_f1 import FloatArray, IntArray
+from search.ensemble.model_library import Kind, Library
 from search.ensemble.selection import Choose
 from spaces.errors import EnsembleError
 

@@ -14,7 +14,6 @@ from search.ensemble.blending import soft_vote
 from search.ensemble.bootstrap import Draws, Interval, check_draws, combine_draws, draw_scores, percentiles
 from search.ensemble.crossfit import CrossFit
 from search.ensemble.faces import combine
-from search.ensemble.library import Library, units_of
 from search.ensemble.macro_f1 import (
     FloatArray,
     IntArray,
@@ -23,6 +22,7 @@ from search.ensemble.macro_f1 import (
     macro_f1_of_confusions,
     macro_f1_of_probs,
 )
+from search.ensemble.model_library import Library, units_of
 from spaces.errors import EnsembleError
 
 Selector = Callable[[Scores, IntArray, IntArray], FloatArray]

@@ -6,8 +6,8 @@ Source: Purucker & Beel, AutoML 2023 (on balanced accuracy it beats greedy selec
 import numpy as np
 
 from search.ensemble.faces import Faces, combine
-from search.ensemble.library import Library
 from search.ensemble.macro_f1 import FloatArray, macro_f1_of_confusions
+from search.ensemble.model_library import Library
 
 N_EVALUATIONS = 1500
 MOST_CANDIDATES = 25

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from search.ensemble.blending import best_blend_weight, soft_vote
 from search.ensemble.evolution import evolve_weights
 from search.ensemble.greedy import TIE, greedy
-from search.ensemble.library import Library
 from search.ensemble.macro_f1 import FloatArray
+from search.ensemble.model_library import Library
 from spaces.errors import EnsembleError
 
 Choose = Callable[[Library, int], FloatArray]

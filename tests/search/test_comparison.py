@@ -21,7 +21,7 @@ from search.comparison import (
     towards_average,
 )
 from search.ensemble.greedy import TIE
-from search.ensemble.library import Library, make_kind, plain_traits
+from search.ensemble.model_library import Library, make_kind, plain_traits
 from search.ensemble.selection import LEAST_SHARE, METHODS
 from search.other_faces import OtherFaces
 from spaces.config import TrialConfig

@@ -15,7 +15,7 @@ from search.comparison import Choice
 from search.ensemble.calibration import calibrate
 from search.ensemble.crossfit import cross_fit
 from search.ensemble.estimate import judge
-from search.ensemble.library import Library
+from search.ensemble.model_library import Library
 from search.ensemble.selection import choose_uniform
 from search.options import Limits, Option, list_options, pick_option
 from spaces.config import TrialConfig
@@ -106,14 +106,6 @@ def test_pick_names_the_cheapest_where_none_fits() -> None:
         "some ensemble must keep within at most 1 ms an image, got none: runs/faces; "
         "the quickest takes 2.00 ms an image, the smallest 9.5 MB"
     )
-
-
-def test_pick_without_options_says_what_to_do() -> None:
-    with pytest.raises(EnsembleError) as caught:
-        pick_option([], Limits(ms=1), where="runs/faces")
-
-    advice = "run `affectune ensemble` again"
-    assert str(caught.value) == f"limits need the options of a final job, got none: runs/faces; {advice}"
 
 
 Made = tuple[list[Candidate], Library, Choice]

@@ -8,7 +8,7 @@ import pytest
 from search.comparison import Choice
 from search.ensemble.crossfit import CrossFit, fixed_answers
 from search.ensemble.estimate import judge
-from search.ensemble.library import Library, make_kind, plain_traits
+from search.ensemble.model_library import Library, make_kind, plain_traits
 from search.people import FEWEST_PEOPLE, score_people
 from trainables.metrics import macro_f1
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from search.candidates import Candidate
-from search.ensemble.library import make_kind
+from search.ensemble.model_library import make_kind
 from search.shortlist import notes_on_faces, notes_on_scores, shortlist
 from spaces.config import TrialConfig
 from spaces.errors import EnsembleError

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 if TYPE_CHECKING:
-    from search.ensemble.library import Library
+    from search.ensemble.model_library import Library
 
 Pool = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 
@@ -34,7 +34,7 @@ def make_pool() -> Callable[..., Pool]:
 @pytest.fixture
 def library_of() -> "Callable[..., Library]":
     """Builds a library of one kind of faces from a pool, its people and what else is known of the candidates."""
-    from search.ensemble.library import Library, make_kind, plain_traits
+    from search.ensemble.model_library import Library, make_kind, plain_traits
 
     def build(
         probs: npt.ArrayLike, labels: npt.ArrayLike, subjects: Sequence[str | None] | None = None, **traits: Any

@@ -10,7 +10,7 @@ import pytest
 
 from search.ensemble.blending import soft_vote
 from search.ensemble.crossfit import assign_folds, cross_fit, fixed_answers
-from search.ensemble.library import Library, make_kind, plain_traits
+from search.ensemble.model_library import Library, make_kind, plain_traits
 from search.ensemble.selection import choose_single, choose_uniform
 from spaces.errors import EnsembleError
 from trainables.metrics import confusion_matrix
@@ -38,7 +38,7 @@ class Spy:
         self.shown: list[list[set[int]]] = []
 
     @staticmethod
-    def library(kinds: Sequence[tuple[npt.NDArray[np.int64], list[str] | None]]) -> Library:
+    def asked_about(kinds: Sequence[tuple[npt.NDArray[np.int64], list[str] | None]]) -> Library:
         made = []
         for labels, subjects in kinds:
             of_first = (np.arange(len(labels)) + 1) / 1000
@@ -128,7 +128,7 @@ def test_each_fold_has_a_person_even_when_each_owns_a_class() -> None:
 )
 def test_face_is_answered_once_by_a_choice_that_saw_no_face_of_its_person(subjects: Any) -> None:
     spy, labels = Spy(), np.arange(60) % 2
-    library = Spy.library([(labels, subjects)])
+    library = Spy.asked_about([(labels, subjects)])
 
     found = cross_fit(library, {"spy": spy}, n_repeats=1)
 
@@ -144,7 +144,7 @@ def test_face_is_answered_once_by_a_choice_that_saw_no_face_of_its_person(subjec
 
 def test_choice_by_two_kinds_of_faces_saw_neither_the_people_of_one_nor_of_the_other() -> None:
     spy, sizes = Spy(), (60, 36)
-    library = Spy.library([(np.arange(n) % 2, people(n, faces_each=4)) for n in sizes])
+    library = Spy.asked_about([(np.arange(n) % 2, people(n, faces_each=4)) for n in sizes])
 
     found = cross_fit(library, {"spy": spy}, n_repeats=1)
 

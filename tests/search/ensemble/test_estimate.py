@@ -10,7 +10,7 @@ import pytest
 from search.ensemble.crossfit import CrossFit, cross_fit
 from search.ensemble.estimate import Judgement, honest_estimate, judge
 from search.ensemble.greedy import best_single
-from search.ensemble.library import Library, make_kind, plain_traits
+from search.ensemble.model_library import Library, make_kind, plain_traits
 from search.ensemble.selection import METHODS, choose_single, choose_uniform
 from spaces.errors import EnsembleError
 from trainables.metrics import macro_f1

@@ -8,7 +8,7 @@ import pytest
 
 from search.ensemble import evolution
 from search.ensemble.evolution import LEAST_WEIGHT, MOST_CANDIDATES, evolve_weights
-from search.ensemble.library import Library, make_kind, plain_traits
+from search.ensemble.model_library import Library, make_kind, plain_traits
 
 Make = Callable[..., Any]
 

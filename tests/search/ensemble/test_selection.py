@@ -10,7 +10,7 @@ import pytest
 from search.ensemble import selection
 from search.ensemble.blending import best_blend_weight, soft_vote
 from search.ensemble.greedy import TIE
-from search.ensemble.library import Library, make_kind, plain_traits
+from search.ensemble.model_library import Library, make_kind, plain_traits
 from search.ensemble.selection import (
     METHODS,
     blend_towards,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from search.ensemble.blending import soft_vote
-from search.ensemble.library import Library, make_kind, plain_traits, units_of
 from search.ensemble.macro_f1 import macro_f1_of_probs
+from search.ensemble.model_library import Library, make_kind, plain_traits, units_of
 from spaces.errors import EnsembleError
 from trainables.metrics import macro_f1
 
