@@ -11,11 +11,13 @@ from search.bag_record import BagRecord, iter_bags, read_bag
 from search.candidates import Candidate, late_epochs, load_candidate
 from search.cluster import Resources, start_ray
 from search.console import SearchConsole
-from search.ensemble.bagging import BagJob, BagOutcome, affordable_bags, deadlines, read_history, train_bags
+from search.ends import TrialEnd
+from search.ensemble.bagging import BagJob, BagOutcome, affordable_bags, deadlines, scored_history, train_bags
 from search.final_records import parent_key, run_key
 from search.folder import SearchFolder, TrialRecord
 from search.follow import resources_of
 from search.gpu_sharing import share_gpus
+from search.interrupts import gentle_signals
 from search.plan import EnsemblePlan
 from search.tracking import Tracker
 from search.wanted_bags import wanted_bags
@@ -137,6 +139,17 @@ def clear_bags(folder: SearchFolder, *, keep: Collection[str] = ()) -> None:
             shutil.rmtree(place, ignore_errors=True)
 
 
+def settle_bags(folder: SearchFolder, tracker: Tracker) -> None:
+    """Let MLflow know what it missed of bags whose job was killed, and close what that left open of them."""
+    records = dict(iter_bags(folder.ensemble_dir))
+    for key in tracker.unfinished():
+        place = folder.ensemble_dir / key.rpartition("/")[2]
+        if place in records:
+            history = scored_history(place)
+            _track_history(key, history, tracker)
+            _end_run(key, records[place].end or "preempted", history, tracker, error=records[place].error)
+
+
 def _is_broken(place: Place) -> bool:
     """Whether a bag came to its end, but lacks what it left."""
     return place.record.end == "completed" and not _load(place, n_snapshots=0)
@@ -179,28 +192,32 @@ def _free_ids(folder: SearchFolder, tracker: Tracker) -> Iterator[str]:
 
 def _train(jobs: Sequence[BagJob], resources: Resources, *, screen: SearchConsole, tracker: Tracker) -> None:
     """Train bags; those that this is interrupted in are preempted."""
-    still_open = {job.bag_id for job in jobs}
-    for number, job in enumerate(jobs):
-        _open_bag(job, number, screen, tracker)
+    screen.expect(len(jobs))
+    still_open: set[str] = set()
+
+    def note_start(job: BagJob) -> None:
+        still_open.add(job.bag_id)
+        _open_bag(job, screen, tracker)
 
     def note_epoch(bag_id: str, report: Mapping[str, Any]) -> None:
         screen.epoch(bag_id, report)
-        _track_epoch(bag_id, report, tracker)
+        _track_epoch(run_key(bag_id, tracker), report, tracker)
 
     def note_end(outcome: BagOutcome) -> None:
         still_open.discard(outcome.bag_id)
         _close_bag(outcome, screen, tracker)
 
     try:
-        train_bags(jobs, resources, on_epoch=note_epoch, on_end=note_end)
+        with gentle_signals():
+            train_bags(jobs, resources, on_start=note_start, on_epoch=note_epoch, on_end=note_end)
     finally:
         for bag_id in sorted(still_open):
             tracker.end_run(run_key(bag_id, tracker), "preempted")
 
 
-def _open_bag(job: BagJob, number: int, screen: SearchConsole, tracker: Tracker) -> None:
+def _open_bag(job: BagJob, screen: SearchConsole, tracker: Tracker) -> None:
     """Show a bag, and open its run in MLflow, with the epochs that an earlier job ran of it."""
-    screen.trial_started(TrialRecord(job.bag_id, number, values={}, config=job.order.settings))
+    screen.trial_started(TrialRecord(job.bag_id, job.record.number, values={}, config=job.order.settings))
     tracker.start_run(
         run_key(job.bag_id, tracker),
         parent_key=parent_key(tracker),
@@ -208,12 +225,16 @@ def _open_bag(job: BagJob, number: int, screen: SearchConsole, tracker: Tracker)
         params=job.order.settings,
         tags={"affectune.kind": "bag", "affectune.config_of": job.record.trial_id},
     )
-    for report in read_history(job.folder):
-        _track_epoch(job.bag_id, report, tracker)
+    _track_history(run_key(job.bag_id, tracker), scored_history(job.folder), tracker)
 
 
-def _track_epoch(bag_id: str, report: Mapping[str, Any], tracker: Tracker) -> None:
-    key, step = run_key(bag_id, tracker), int(report["epoch"])
+def _track_history(key: str, history: Sequence[Mapping[str, Any]], tracker: Tracker) -> None:
+    for report in history:
+        _track_epoch(key, report, tracker)
+
+
+def _track_epoch(key: str, report: Mapping[str, Any], tracker: Tracker) -> None:
+    step = int(report["epoch"])
     if step > tracker.last_step(key):  # else it ran this epoch before its worker was lost
         tracker.log_epoch(key, {name: value for name, value in report.items() if name != "epoch"}, step=step)
 
@@ -221,7 +242,10 @@ def _track_epoch(bag_id: str, report: Mapping[str, Any], tracker: Tracker) -> No
 def _close_bag(outcome: BagOutcome, screen: SearchConsole, tracker: Tracker) -> None:
     best = outcome.history[-1]["best/macro_f1"] if outcome.history else None
     screen.trial_ended(outcome.bag_id, outcome.end, best_macro_f1=best, error=outcome.error)
-    key = run_key(outcome.bag_id, tracker)
-    if best is not None:
-        tracker.log_summary(key, {"best/macro_f1": best})
-    tracker.end_run(key, outcome.end, note=outcome.error)
+    _end_run(run_key(outcome.bag_id, tracker), outcome.end, outcome.history, tracker, error=outcome.error)
+
+
+def _end_run(key: str, end: TrialEnd, history: Sequence[Mapping[str, Any]], tracker: Tracker, *, error: str) -> None:
+    if history:
+        tracker.log_summary(key, {"best/macro_f1": history[-1]["best/macro_f1"]})
+    tracker.end_run(key, end, note=error)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.interrupts import polite_kill
 from search.privacy import keep_private
 
 if TYPE_CHECKING:
@@ -34,10 +35,10 @@ _DISK_ERRORS = {
     errno.EROFS: "the file system is read-only",
 }
 
-_INTERRUPTED = "stopped by Ctrl-C; what was finished until then is kept"
+_INTERRUPTED = "stopped by Ctrl-C or SIGTERM; what was finished until then is kept"
 
 _EPILOG = """\
-exit codes: 0 done, 1 the work failed, 2 the words were wrong, 130 stopped by Ctrl-C
+exit codes: 0 done, 1 the work failed, 2 the words were wrong, 130 stopped by Ctrl-C or SIGTERM
 environment: AFFECTUNE_STORAGE says where searches are kept (default: runs/ here);
   AFFECTUNE_CACHE where embeddings are kept (~/.cache/affectune; off: nowhere), AFFECTUNE_CACHE_GB up to which size;
   AFFECTUNE_TRACEBACK=1 shows where an error came from
@@ -63,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     words = list(sys.argv[1:] if argv is None else argv)
-    return _guarded(lambda: _run(words))
+    with polite_kill():
+        return _guarded(lambda: _run(words))
 
 
 def build_parser() -> "CommandParser":

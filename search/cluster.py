@@ -11,6 +11,7 @@ from typing import Any
 import ray
 
 from search.gpu_sharing import GpuSharing, floored
+from search.interrupts import kept_signals
 from search.plan import GpuWish
 from search.privacy import PRIVATE_ENVIRONMENT
 from spaces.errors import DeviceError, SearchError
@@ -134,7 +135,8 @@ def start_ray(address: str | None) -> None:
             "runtime_env": {"working_dir": str(CHECKOUT), "excludes": excludes, "env_vars": dict(PRIVATE_ENVIRONMENT)},
         }
     try:
-        ray.init(**options)
+        with kept_signals():  # Ray's own leaves at once, and shouts
+            ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SearchError(f"Ray must be reachable, got {reason}: address {address or 'local'}") from error

@@ -92,6 +92,11 @@ class SearchConsole:
             self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=2)
             self._live.start()
 
+    def expect(self, n_trials: int) -> None:
+        """How many there are in all, where that is known only now."""
+        with self._lock:
+            self._n_trials = n_trials
+
     def trial_started(self, record: TrialRecord) -> None:
         """A trial has begun, or goes on in another worker."""
         with self._lock:
@@ -110,6 +115,8 @@ class SearchConsole:
             line.best_macro_f1 = report.get("best/macro_f1", line.best_macro_f1)
             self._rank(line)
         numbers = f"macro-F1 {_number(line.macro_f1)}  best {_number(line.best_macro_f1)}"
+        if (line.best_macro_f1 or 0.0) < (line.macro_f1 or 0.0):  # a trial's end looks again at its best epoch
+            numbers += " with all looks"
         seconds = report.get("time/epoch_s")
         took = f"  {seconds:.1f} s" if seconds is not None else ""
         if "train/n_oom" in report:

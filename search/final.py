@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from search.bags import LEAST_BAGS_S, bag_candidates, clear_bags
+from search.bags import LEAST_BAGS_S, bag_candidates, clear_bags, settle_bags
 from search.candidate_library import make_library
 from search.candidates import Candidate, trial_candidates, unreadable_trials
 from search.comparison import (
@@ -34,6 +34,7 @@ from search.progress import Told, progress_bars
 from search.recorder import usable
 from search.shortlist import notes_on_faces, notes_on_scores, shortlist
 from search.soup import clear_soups, make_soups
+from search.state import settle_runs
 from search.tracking import Tracker
 from spaces.errors import SearchError
 from trainables.data.table import FaceTable
@@ -68,12 +69,13 @@ def build_ensemble(folder: SearchFolder, plan: EnsemblePlan, *, screen_to_stderr
     screen = SearchConsole(
         default=ranked[0].config,
         noun="bag",
-        n_trials=plan.n_bags * min(plan.n_configs, len(ranked)) if plan.n_bags else None,
         time_budget_s=plan.time_budget_s,
         console=Console(stderr=screen_to_stderr),
     )
     tracker = Tracker(manifest.tracking_uri, manifest.name, folder.tracking_dir, on_trouble=screen.message)
     try:
+        settle_bags(folder, tracker)
+        settle_runs(tracker, records)
         bags = bag_candidates(folder, table, ranked, plan=plan, screen=screen, tracker=tracker)
         screen.close()
         trials = trial_candidates(folder, records)

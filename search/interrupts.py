@@ -1,4 +1,4 @@
-"""Ctrl-C and a polite kill, while Tune runs."""
+"""Ctrl-C and a polite kill (SIGTERM), which end a command alike."""
 
 import os
 import signal
@@ -6,6 +6,32 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+
+@contextmanager
+def polite_kill() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does, by KeyboardInterrupt, so that what was begun is closed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def kept_signals() -> Iterator[None]:
+    """Take back the handler of SIGTERM that a library leaves behind when it starts."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

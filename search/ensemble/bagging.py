@@ -56,6 +56,7 @@ def train_bags(
     jobs: Sequence[BagJob],
     resources: Resources,
     *,
+    on_start: Callable[[BagJob], None],
     on_epoch: Callable[[str, Mapping[str, Any]], None],
     on_end: Callable[[BagOutcome], None],
 ) -> list[BagOutcome]:
@@ -67,6 +68,8 @@ def train_bags(
     Args:
         jobs: one a bag.
         resources: what each takes.
+        on_start: is told each job as its turn comes; its folder says by then which bag it is, so that a job that is
+            killed finds it again.
         on_epoch: is told each bag's reports as they come, but for those of earlier times.
         on_end: is told what became of each bag as it ends.
 
@@ -76,12 +79,15 @@ def train_bags(
     task = ray.remote(max_retries=1)(_train_bag)
     waiting = list(jobs)
     running: dict[Any, BagJob] = {}
-    told = {job.bag_id: len(read_history(job.folder)) for job in jobs}
+    told = {job.bag_id: len(scored_history(job.folder)) for job in jobs}
     outcomes: dict[str, BagOutcome] = {}
     try:
         while waiting or running:
             while waiting and len(running) < resources.max_concurrent:
                 job = waiting.pop(0)
+                with suppress(OutputError):  # the bag itself will say so
+                    write_bag(job.folder, job.record)
+                on_start(job)
                 own = resources.of(job.order.settings)
                 options = task.options(num_cpus=own.cpus, num_gpus=own.gpus)
                 running[options.remote(job.order.to_dict(), asdict(job.record))] = job
@@ -123,7 +129,7 @@ def _train_bag(order: Mapping[str, Any], record: Mapping[str, Any]) -> None:
 
 
 def _outcome(reference: Any, job: BagJob) -> BagOutcome:
-    history = [line for line in read_history(job.folder) if line["end"] != "failed"]
+    history = scored_history(job.folder)
     try:
         ray.get(reference)
     except RayError as lost:
@@ -143,10 +149,9 @@ def _sentence(lost: RayError) -> str:
 
 
 def _tell_news(job: BagJob, told: dict[str, int], on_epoch: Callable[[str, Mapping[str, Any]], None]) -> None:
-    history = read_history(job.folder)
+    history = scored_history(job.folder)
     for report in history[told[job.bag_id] :]:
-        if report["end"] != "failed":
-            on_epoch(job.bag_id, report)
+        on_epoch(job.bag_id, report)
     told[job.bag_id] = len(history)
 
 
@@ -160,6 +165,11 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
         with suppress(json.JSONDecodeError):
             reports.append(json.loads(line))
     return reports
+
+
+def scored_history(folder: Path) -> list[dict[str, Any]]:
+    """A bag's reports with scores in them: an epoch that failed has none."""
+    return [report for report in read_history(folder) if report["end"] != "failed"]
 
 
 def affordable_bags(*, slots: int, time_budget_s: float, typical_s: float) -> int:

@@ -206,9 +206,34 @@ def test_bags_are_preempted_in_mlflow_when_the_job_is_interrupted(
     with pytest.raises(KeyboardInterrupt):
         job.bags(n_bags=2, n_configs=1)
 
-    assert [(line["key"], line["status"]) for line in job.told("end")] == [
-        ("search/b000", "KILLED"),
-        ("search/b001", "KILLED"),
-    ]
+    assert [line["key"] for line in job.told("start")] == ["search", "search/b000"]  # one at a time
+    assert [(line["key"], line["status"]) for line in job.told("end")] == [("search/b000", "KILLED")]
     begun = read_bag(job.folder.ensemble_dir / "b000")
-    assert begun is not None
+    assert begun is not None and begun.end is None
+
+
+@pytest.mark.ray
+def test_bags_keep_their_names_however_early_the_job_was_killed(
+    ray_local: None, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(SearchConsole, "trial_started", kill)  # before a worker has written anything
+        job.bags(n_bags=2, n_configs=1)
+
+    bags = job.bags(n_bags=2, n_configs=1)
+
+    assert [candidate.key for candidate in bags] == ["b000", "b001"]
+    assert "0 there already, 1 to go on with, 2 in training now" in job.said.getvalue()
+
+
+@pytest.mark.ray
+def test_bags_are_counted_without_those_that_were_there(ray_local: None, job: Job) -> None:
+    job.bags(n_bags=1, n_configs=1)
+
+    job.bags(n_bags=2, n_configs=1)
+
+    assert "b001 started" in job.said.getvalue() and "b000 started" not in job.said.getvalue()
+    assert "| 1 of 1 bags (1 completed)" in job.said.getvalue()

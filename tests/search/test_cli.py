@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -49,7 +50,7 @@ def raising(error: BaseException) -> Callable[[], int]:
         (DataError("image could not be read"), 1, "affectune: image could not be read\n"),
         (SpaceError("low must be below high"), 2, "affectune: low must be below high\n"),
         (DataError("two\nlines"), 1, "affectune: two lines\n"),
-        (KeyboardInterrupt(), 130, "affectune: stopped by Ctrl-C; what was finished until then is kept\n"),
+        (KeyboardInterrupt(), 130, "affectune: stopped by Ctrl-C or SIGTERM; what was finished until then is kept\n"),
         (OSError(errno.ENOSPC, "No space left on device", "x.arrow"), 1, "affectune: the disk is full: x.arrow\n"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "x"), 1, "affectune: the name is too long: x\n"),
         (PermissionError(errno.EACCES, "Permission denied", "/root/x"), 1, "affectune: permission denied: /root/x\n"),
@@ -68,6 +69,20 @@ def test_main_says_what_went_wrong_in_one_sentence(
 
     assert left_with == code
     assert capsys.readouterr().err == printed
+
+
+def test_main_is_ended_by_a_polite_kill_as_by_ctrl_c(
+    command: Callable[[Callable[[], int]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killed() -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+
+    assert command(killed) == 130
+    assert "what was finished until then is kept" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_main_writes_the_traceback_of_an_unexpected_error_to_a_file(

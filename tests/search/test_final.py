@@ -12,6 +12,7 @@ from search.candidates import trial_candidates
 from search.final import build_ensemble
 from search.folder import SearchFolder, SearchManifest
 from search.plan import EnsemblePlan
+from search.tracking import Tracker
 from spaces.errors import DataError, SearchError
 from trainables.data.synth import write_synth_table
 from trainables.data.table import FaceTable
@@ -169,6 +170,25 @@ def test_trial_whose_scores_are_torn_is_left_out_by_name(moved: SearchFolder) ->
     summary = build_ensemble(moved, EnsemblePlan(n_bags=0))
 
     assert "t0001 left out: its scores can't be read" in summary["notes"]
+
+
+@pytest.mark.ray
+def test_runs_that_a_killed_job_left_open_are_closed(moved: SearchFolder) -> None:
+    uri = moved.read_manifest().tracking_uri
+    tracker = Tracker(uri, moved.name, moved.tracking_dir)
+    for name in ("b000", "b007", "ensemble-2"):
+        key = f"{tracker.launch_key}/{name}"
+        tracker.start_run(key, parent_key=tracker.launch_key or "", name=name)
+    tracker.close(timeout_s=0)
+
+    build_ensemble(moved, EnsemblePlan(n_bags=0))
+
+    after = Tracker(uri, moved.name, moved.tracking_dir)
+    after.close(timeout_s=0)
+    assert after.unfinished() == []
+    ends = [json.loads(line) for line in (moved.tracking_dir / "operations.jsonl").read_text().splitlines()]
+    last = {line["key"].rpartition("/")[2]: line["status"] for line in ends if line["op"] == "end"}
+    assert (last["b000"], last["b007"], last["ensemble-2"]) == ("FINISHED", "KILLED", "KILLED")
 
 
 @pytest.mark.ray

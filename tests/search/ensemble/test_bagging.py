@@ -82,14 +82,18 @@ def test_bag_that_fails_costs_only_itself(ray_local: None, face_table: FaceTable
     ended: list[BagOutcome] = []
 
     outcomes = train_bags(
-        jobs, ONE_AT_A_TIME, on_epoch=lambda bag_id, report: heard.append(bag_id), on_end=ended.append
+        jobs,
+        ONE_AT_A_TIME,
+        on_start=lambda job: heard.append(f"{job.bag_id} begins"),
+        on_epoch=lambda bag_id, report: heard.append(bag_id),
+        on_end=ended.append,
     )
 
     assert [outcome.end for outcome in outcomes] == ["failed", "completed"]
     assert "gone.safetensors" in outcomes[0].error
     assert outcomes[0].history == []
     assert outcomes[1].history[-1]["best/macro_f1"] >= 0
-    assert heard == ["b001"]
+    assert heard == ["b000 begins", "b001 begins", "b001"]
     assert ended == outcomes
 
 
@@ -100,7 +104,7 @@ def test_bags_folder_says_how_it_ended(ray_local: None, face_table: FaceTable, t
         job_of("b001", tmp_path, face_table),
     ]
 
-    train_bags(jobs, ONE_AT_A_TIME, on_epoch=unheard, on_end=unheard)
+    train_bags(jobs, ONE_AT_A_TIME, on_start=unheard, on_epoch=unheard, on_end=unheard)
 
     failed, whole = (read_bag(job.folder) for job in jobs)
     assert failed is not None and whole is not None
@@ -117,7 +121,11 @@ def test_bag_that_can_write_nothing_is_a_failure_with_a_sentence(
     (tmp_path / "file").touch()
 
     (outcome,) = train_bags(
-        [job_of("b000", tmp_path / "file", face_table)], ONE_AT_A_TIME, on_epoch=unheard, on_end=unheard
+        [job_of("b000", tmp_path / "file", face_table)],
+        ONE_AT_A_TIME,
+        on_start=unheard,
+        on_epoch=unheard,
+        on_end=unheard,
     )
 
     assert outcome.end == "failed"
@@ -151,7 +159,7 @@ def test_bag_whose_worker_is_lost_goes_on_in_another_one_once(
             os.kill(worker, signal.SIGKILL)
             killed.add(worker)
 
-    (outcome,) = train_bags([job], ONE_AT_A_TIME, on_epoch=kill_worker, on_end=unheard)
+    (outcome,) = train_bags([job], ONE_AT_A_TIME, on_start=unheard, on_epoch=kill_worker, on_end=unheard)
 
     known = read_bag(job.folder)
     assert known is not None and known.end == outcome.end == end
@@ -172,14 +180,16 @@ def test_bag_that_is_interrupted_has_no_end_and_goes_on_the_next_time(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_bags([job], ONE_AT_A_TIME, on_epoch=interrupt, on_end=unheard)
+        train_bags([job], ONE_AT_A_TIME, on_start=unheard, on_epoch=interrupt, on_end=unheard)
     wait_until_no_bag_is_trained()
     begun = read_bag(job.folder)
     n_epochs = read_history(job.folder)[-1]["epoch"]
     epochs: list[int] = []
 
     again = job_of("b000", tmp_path, face_table, ends_in_s=3.0, train__epochs=1000)
-    (outcome,) = train_bags([again], ONE_AT_A_TIME, on_epoch=lambda _, r: epochs.append(r["epoch"]), on_end=unheard)
+    (outcome,) = train_bags(
+        [again], ONE_AT_A_TIME, on_start=unheard, on_epoch=lambda _, r: epochs.append(r["epoch"]), on_end=unheard
+    )
 
     assert begun is not None and begun.end is None
     assert outcome.end == "completed"
