@@ -11,7 +11,6 @@ from search.bag_record import BagRecord, iter_bags, read_bag
 from search.candidates import Candidate, late_epochs, load_candidate
 from search.cluster import Resources, start_ray
 from search.console import SearchConsole
-from search.ends import TrialEnd
 from search.ensemble.bagging import BagJob, BagOutcome, affordable_bags, deadlines, scored_history, train_bags
 from search.final_records import parent_key, run_key
 from search.folder import SearchFolder, TrialRecord
@@ -145,9 +144,14 @@ def settle_bags(folder: SearchFolder, tracker: Tracker) -> None:
     for key in tracker.unfinished():
         place = folder.ensemble_dir / key.rpartition("/")[2]
         if place in records:
-            history = scored_history(place)
-            _track_history(key, history, tracker)
-            _end_run(key, records[place].end or "preempted", history, tracker, error=records[place].error)
+            _settle_bag(key, place, tracker)
+
+
+def _settle_bag(key: str, folder: Path, tracker: Tracker) -> None:
+    record = read_bag(folder)
+    end, error = (None, "") if record is None else (record.end, record.error)
+    _track_history(key, folder, tracker)
+    tracker.end_run(key, end or "preempted", note=error)
 
 
 def _is_broken(place: Place) -> bool:
@@ -193,10 +197,10 @@ def _free_ids(folder: SearchFolder, tracker: Tracker) -> Iterator[str]:
 def _train(jobs: Sequence[BagJob], resources: Resources, *, screen: SearchConsole, tracker: Tracker) -> None:
     """Train bags; those that this is interrupted in are preempted."""
     screen.expect(len(jobs))
-    still_open: set[str] = set()
+    still_open: dict[str, Path] = {}
 
     def note_start(job: BagJob) -> None:
-        still_open.add(job.bag_id)
+        still_open[job.bag_id] = job.folder
         _open_bag(job, screen, tracker)
 
     def note_epoch(bag_id: str, report: Mapping[str, Any]) -> None:
@@ -204,7 +208,7 @@ def _train(jobs: Sequence[BagJob], resources: Resources, *, screen: SearchConsol
         _track_epoch(run_key(bag_id, tracker), report, tracker)
 
     def note_end(outcome: BagOutcome) -> None:
-        still_open.discard(outcome.bag_id)
+        del still_open[outcome.bag_id]
         _close_bag(outcome, screen, tracker)
 
     try:
@@ -212,7 +216,7 @@ def _train(jobs: Sequence[BagJob], resources: Resources, *, screen: SearchConsol
             train_bags(jobs, resources, on_start=note_start, on_epoch=note_epoch, on_end=note_end)
     finally:
         for bag_id in sorted(still_open):
-            tracker.end_run(run_key(bag_id, tracker), "preempted")
+            _settle_bag(run_key(bag_id, tracker), still_open[bag_id], tracker)
 
 
 def _open_bag(job: BagJob, screen: SearchConsole, tracker: Tracker) -> None:
@@ -225,11 +229,11 @@ def _open_bag(job: BagJob, screen: SearchConsole, tracker: Tracker) -> None:
         params=job.order.settings,
         tags={"affectune.kind": "bag", "affectune.config_of": job.record.trial_id},
     )
-    _track_history(run_key(job.bag_id, tracker), scored_history(job.folder), tracker)
+    _track_history(run_key(job.bag_id, tracker), job.folder, tracker)
 
 
-def _track_history(key: str, history: Sequence[Mapping[str, Any]], tracker: Tracker) -> None:
-    for report in history:
+def _track_history(key: str, folder: Path, tracker: Tracker) -> None:
+    for report in scored_history(folder):
         _track_epoch(key, report, tracker)
 
 
@@ -242,10 +246,4 @@ def _track_epoch(key: str, report: Mapping[str, Any], tracker: Tracker) -> None:
 def _close_bag(outcome: BagOutcome, screen: SearchConsole, tracker: Tracker) -> None:
     best = outcome.history[-1]["best/macro_f1"] if outcome.history else None
     screen.trial_ended(outcome.bag_id, outcome.end, best_macro_f1=best, error=outcome.error)
-    _end_run(run_key(outcome.bag_id, tracker), outcome.end, outcome.history, tracker, error=outcome.error)
-
-
-def _end_run(key: str, end: TrialEnd, history: Sequence[Mapping[str, Any]], tracker: Tracker, *, error: str) -> None:
-    if history:
-        tracker.log_summary(key, {"best/macro_f1": history[-1]["best/macro_f1"]})
-    tracker.end_run(key, end, note=error)
+    tracker.end_run(run_key(outcome.bag_id, tracker), outcome.end, note=outcome.error)

@@ -1,7 +1,8 @@
 """Where a search stands: the sampler with all it has learned, and the trials so far. Read from the search's folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from search.folder import STUDY_FILE, SearchFolder, TrialRecord
 from search.run_log import RunLog
@@ -103,10 +104,18 @@ def end_trial_run(tracker: RunLog, record: TrialRecord) -> None:
     """Close a trial's run with the numbers that MLflow's table shows; one without an end was preempted."""
     if record.best_macro_f1 is not None:
         summary = {"best/macro_f1": record.best_macro_f1, "best/epoch": record.best_epoch}
-        tracker.log_summary(record.trial_id, summary)
+        log_news(tracker, record.trial_id, summary, record.history)
     if record.spared is not None:
         tracker.set_tags(record.trial_id, {"affectune.spared": record.spared})
     tracker.end_run(record.trial_id, record.end or "preempted", note=record.error)
+
+
+def log_news(tracker: RunLog, key: str, summary: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> None:
+    """A summary without what the last epoch's report has said already: a metric has one value a step."""
+    said = history[-1] if history else {}
+    news = {name: value for name, value in summary.items() if name not in said or said[name] != value}
+    if news:
+        tracker.log_summary(key, news)
 
 
 def epoch_metrics(epoch: dict[str, float]) -> dict[str, float]:

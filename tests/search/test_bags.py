@@ -207,9 +207,10 @@ def test_bags_are_preempted_in_mlflow_when_the_job_is_interrupted(
         job.bags(n_bags=2, n_configs=1)
 
     assert [line["key"] for line in job.told("start")] == ["search", "search/b000"]  # one at a time
-    assert [(line["key"], line["status"]) for line in job.told("end")] == [("search/b000", "KILLED")]
     begun = read_bag(job.folder.ensemble_dir / "b000")
-    assert begun is not None and begun.end is None
+    assert begun is not None
+    status = "KILLED" if begun.end is None else "FINISHED"  # its worker may have been quicker
+    assert [(line["key"], line["status"]) for line in job.told("end")] == [("search/b000", status)]
 
 
 @pytest.mark.ray

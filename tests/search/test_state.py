@@ -125,8 +125,7 @@ def test_settling_tells_mlflow_what_a_killed_driver_did_not(folder: SearchFolder
     assert tracker.said == [
         ("end", "search", "interrupted"),
         ("end", "search/b000", "preempted"),
-        ("epoch", "t0000", 1),
-        ("summary", "t0000"),
+        ("epoch", "t0000", 1),  # which holds the best score too
         ("end", "t0000", "completed"),
         ("end", "t0001", "preempted"),
     ]
@@ -136,6 +135,16 @@ def test_settling_repeats_no_epoch(folder: SearchFolder) -> None:
     tracker = FakeTracker(["t0000"], {"t0000": 1})
 
     settle_runs(cast(Any, tracker), folder.read_records())
+
+    assert tracker.said == [("end", "t0000", "completed")]
+
+
+def test_settling_sums_up_what_the_last_epoch_did_not_say(folder: SearchFolder) -> None:
+    record = folder.read_records()[0]
+    record.history[-1]["best/macro_f1"] = 0.1
+    tracker = FakeTracker(["t0000"], {"t0000": 1})
+
+    settle_runs(cast(Any, tracker), [record])
 
     assert tracker.said == [("summary", "t0000"), ("end", "t0000", "completed")]
 
