@@ -6,7 +6,6 @@ import json
 import math
 import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -28,7 +27,7 @@ from spaces.errors import EnsembleError, ModelError
 from trainables.checkpoint import NetworkSpec, load_spec, load_weights, save_network
 from trainables.models import architectures
 from trainables.models.architectures.network import encoder_design
-from trainables.outputs import new_folder
+from trainables.outputs import new_folder, staging_folder
 
 MEMBERS_FORMAT = 3
 MEMBERS_FILE = Path("artifacts", "ensemble", "members.json")
@@ -104,9 +103,9 @@ def write_artifact(
     _check_vote(networks, temperature)
     with (
         _folder_to_fill(out, replace=replace) as staging,
-        tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as scratch,
+        staging_folder(out) as scratch,
     ):
-        content = Path(scratch) / "ensemble"
+        content = scratch / "ensemble"
         content.mkdir()
         _store_code(content / "architectures")
         entries = _store_networks(content, [n for n in networks if n.weight > 0], classes=classes)

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from search.folder import LOCK_FILE, MANIFEST_FILE, SearchFolder
 from spaces.errors import SearchError
+from trainables.outputs import sweep_leftovers
 
 
 @contextmanager
@@ -23,6 +24,7 @@ def only_driver(folder: SearchFolder) -> Iterator[None]:
     folder.path.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
         _take(file, folder)
+        sweep_leftovers(folder.path, everywhere=True)
         try:
             yield
         finally:

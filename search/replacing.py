@@ -1,13 +1,16 @@
 """An output folder that takes an earlier one's place: the old one is whole until the new one is."""
 
+import ctypes
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from spaces.errors import OutputError
-from trainables.outputs import new_folder
+from trainables.outputs import new_folder, staging_folder
+
+_HERE, _EXCHANGE = -100, 2
+"""AT_FDCWD and RENAME_EXCHANGE of renameat2(2)."""
 
 
 @contextmanager
@@ -31,26 +34,31 @@ def replaced_folder(out: Path, *, is_ours: Callable[[Path], bool], what: str) ->
     if not is_ours(out):
         raise OutputError(f"output folder must be new, empty or {what}, got {out}; choose another or remove it")
     place = out.resolve()  # a link to the folder stays one
-    complete = place.with_name(f".{place.name}.{os.getpid()}.next")
-    with new_folder(complete) as staging:
+    with staging_folder(place) as staging:
         yield staging
-    try:
-        _put_in_place(complete, place)
-    finally:
-        shutil.rmtree(complete, ignore_errors=True)
-
-
-def _put_in_place(complete: Path, place: Path) -> None:
-    """Two renames; where the second fails, the first is taken back."""
-    aside = place.with_name(f".{place.name}.{os.getpid()}.before")
-    try:
-        place.rename(aside)
         try:
-            complete.rename(place)
-        except BaseException:
-            aside.rename(place)
-            raise
-    except OSError as error:
-        kept = f"; what was there stands in {aside} now" if aside.exists() else ""
-        raise OutputError(f"output folder could not be replaced, {error.strerror}: {place}{kept}") from error
-    shutil.rmtree(aside, ignore_errors=True)
+            exchange(staging, place)
+        except OSError as error:
+            raise OutputError(f"output folder could not be replaced, {error.strerror}: {place}") from error
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two folders change places in one step, so that no kill can fall between.
+
+    Where the system can't (it is no Linux, or the file system is NFS), in three, the first of which is taken back where
+    the second fails.
+
+    Raises:
+        OSError: they stand as before.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is not None and not rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE):
+        return
+    aside = other.with_name(f".{other.name}.{os.getpid()}.before")
+    other.rename(aside)
+    try:
+        one.rename(other)
+    except BaseException:
+        aside.rename(other)
+        raise
+    aside.rename(one)

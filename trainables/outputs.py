@@ -1,14 +1,21 @@
 """Outputs are written beside their place and renamed into it, so that nobody ever sees half of one."""
 
 import errno
+import glob
 import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from spaces.errors import AffectuneError, OutputError
+
+PARTIAL = ".partial"
+_HOST = re.sub(r"[^\w-]", "-", socket.gethostname())
+_OWNER = re.compile(r"\.(?P<host>[\w-]+)~(?P<pid>\d+)(\.\w+)?\.partial$")
 
 
 def check_new_folder(out: Path) -> None:
@@ -27,19 +34,31 @@ def new_folder(out: Path) -> Iterator[Path]:
         OutputError: `out` already holds something, can't be created, or the disk is full.
     """
     check_new_folder(out)
+    with staging_folder(out) as staging:
+        yield staging
+        if out.is_dir():
+            out.rmdir()
+        staging.rename(out)
+
+
+@contextmanager
+def staging_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out`, which is gone when the block ends. What killed processes left of theirs is swept.
+
+    Raises:
+        OutputError: it can't be made, or the disk is full.
+    """
     with _disk_errors(out), _places_without_folders(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+        sweep_leftovers(out.parent, out.name)
+        prefix = f".{out.name}.{_owner()}."
+        staging = Path(tempfile.mkdtemp(prefix=prefix, suffix=PARTIAL, dir=out.parent))
+        staging.chmod(0o755)
     try:
         with _disk_errors(out):
             yield staging
-            staging.chmod(0o755)
-            if out.is_dir():
-                out.rmdir()
-            staging.rename(out)
-    except BaseException:
+    finally:
         shutil.rmtree(staging, ignore_errors=True)
-        raise
 
 
 @contextmanager
@@ -49,7 +68,7 @@ def new_file(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: it can't be written, or the disk is full.
     """
-    staging = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    staging = path.with_name(f".{path.name}.{_owner()}{PARTIAL}")
     try:
         with _disk_errors(path):
             with _places_without_folders(path):
@@ -60,6 +79,43 @@ def new_file(path: Path) -> Iterator[Path]:
         with suppress(OSError):  # its folder may never have been there; the first error is the one to tell
             staging.unlink(missing_ok=True)
         raise
+
+
+def sweep_leftovers(folder: Path, name: str = "", *, everywhere: bool = False) -> None:
+    """Remove what processes of this machine that were killed had half written.
+
+    Args:
+        folder: where to look.
+        name: of the output; of any, if empty.
+        everywhere: whether to look in the folders below too.
+    """
+    pattern = f".{glob.escape(name)}.*{PARTIAL}" if name else f".*{PARTIAL}"
+    for path in list(folder.rglob(pattern) if everywhere else folder.glob(pattern)):
+        if not _is_left_over(path):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _owner() -> str:
+    """This process, as names of what it has not finished say it."""
+    return f"{_HOST}~{os.getpid()}"
+
+
+def _is_left_over(path: Path) -> bool:
+    owner = _OWNER.search(path.name)
+    if owner is None or owner["host"] != _HOST:
+        return False
+    try:
+        os.kill(int(owner["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        pass
+    return False
 
 
 def write_text(path: Path, text: str) -> None:

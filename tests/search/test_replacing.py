@@ -1,5 +1,6 @@
 """An output folder takes an earlier one's place in one step, or not at all."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,24 @@ def test_folder_behind_a_link_is_replaced_and_the_link_stays(tmp_path: Path) -> 
     assert (tmp_path / "notes" / "ours.txt").read_text() == "new"
 
 
-def test_earlier_folder_comes_back_when_the_next_one_cannot_take_its_place(tmp_path: Path) -> None:
+@pytest.fixture
+def without_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that can't let two folders change places."""
+    monkeypatch.setattr("search.replacing.ctypes.CDLL", lambda *_, **__: object())
+
+
+def test_earlier_folder_is_replaced_where_the_system_knows_no_exchange(without_exchange: None, tmp_path: Path) -> None:
+    make(tmp_path / "notes", "old")
+
+    out = make(tmp_path / "notes", "new")
+
+    assert (out / "ours.txt").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_earlier_folder_comes_back_when_the_next_one_cannot_take_its_place(
+    without_exchange: None, tmp_path: Path
+) -> None:
     out = make(tmp_path / "notes", "old")
 
     with (
@@ -56,10 +74,29 @@ def test_earlier_folder_comes_back_when_the_next_one_cannot_take_its_place(tmp_p
     ):
         (staging / "ours.txt").write_text("new")
         rename = Path.rename
-        patch.setattr(Path, "rename", lambda path, to: rename(path / "gone" if path.suffix == ".next" else path, to))
+        patch.setattr(Path, "rename", lambda path, to: rename(path / "gone" if path == staging else path, to))
 
     assert (out / "ours.txt").read_text() == "old"
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_earlier_folder_is_never_missing_while_it_is_replaced(tmp_path: Path) -> None:
+    out = make(tmp_path / "notes", "0")
+    missed: list[int] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            missed.extend([] if out.exists() else [1])
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    for number in range(50):
+        make(out, str(number))
+    over.set()
+    looker.join()
+
+    assert missed == []
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

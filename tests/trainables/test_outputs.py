@@ -1,7 +1,11 @@
 """Outputs appear whole or not at all."""
 
 import errno
+import os
+import re
 import resource
+import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from spaces.errors import DataError, OutputError
-from trainables.outputs import check_new_folder, new_file, new_folder, write_text
+from trainables.outputs import check_new_folder, new_file, new_folder, sweep_leftovers, write_text
 
 
 @contextmanager
@@ -58,6 +62,44 @@ def test_folder_leaves_nothing_when_the_block_fails(tmp_path: Path) -> None:
         raise KeyError("stop")
 
     assert everything_in(tmp_path) == []
+
+
+def left_by(process: int, name: str, folder: Path) -> Path:
+    """What a killed process had half written."""
+    place = folder / f".{name}.{re.sub(r'[^a-zA-Z0-9_-]', '-', socket.gethostname())}~{process}.x1.partial"
+    place.mkdir()
+    (place / "half").write_text("1")
+    return place
+
+
+@pytest.fixture
+def dead_process() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_folder_sweeps_what_killed_processes_left_of_it(tmp_path: Path, dead_process: int) -> None:
+    left_by(dead_process, "out", tmp_path)
+    others = [left_by(os.getppid(), "out", tmp_path), left_by(dead_process, "elsewhere", tmp_path)]
+
+    with new_folder(tmp_path / "out"):
+        pass
+
+    assert everything_in(tmp_path) == sorted(["out", *(path.name for path in others)])
+
+
+def test_sweeping_everywhere_takes_files_too_and_leaves_those_of_other_machines(
+    tmp_path: Path, dead_process: int
+) -> None:
+    (tmp_path / "below").mkdir()
+    left_by(dead_process, "out", tmp_path / "below").joinpath("half").rename(tmp_path / ".f.elsewhere~1.partial")
+    (tmp_path / "below" / ".g.7.partial").touch()  # of nobody we know
+
+    sweep_leftovers(tmp_path, everywhere=True)
+
+    assert everything_in(tmp_path) == [".f.elsewhere~1.partial", "below"]
+    assert everything_in(tmp_path / "below") == [".g.7.partial"]
 
 
 def test_folder_may_stand_there_empty(tmp_path: Path) -> None:
