@@ -1,6 +1,11 @@
 """cluster.yaml is one that Ray's launcher takes, and keeps the cluster private."""
 
+import os
+import re
+import shlex
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +13,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "docs" / "cluster.md", ROOT / "docs" / "kubernetes.md", ROOT / "mlflow" / "README.md"]
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +75,19 @@ def test_cluster_file_sets_every_variable_that_keeps_work_private(cluster: dict[
 
 
 def test_ray_starts_in_that_environment_and_shows_its_dashboard_to_nobody(cluster: dict[str, Any]) -> None:
-    head, worker = cluster["head_start_ray_commands"][-1], cluster["worker_start_ray_commands"][-1]
+    commands = cluster["head_start_ray_commands"] + cluster["worker_start_ray_commands"]
+    head, worker = [command for command in commands if "ray start" in command]
 
     assert head.startswith(". ~/.affectune_env;")
     assert worker.startswith(". ~/.affectune_env;")
     assert "--dashboard-host=127.0.0.1" in head
     assert "--address=$RAY_HEAD_IP:6379" in worker
+
+
+def test_file_of_the_autoscaler_is_named_so_that_a_search_finds_it(cluster: dict[str, Any]) -> None:
+    head = next(command for command in cluster["head_start_ray_commands"] if "ray start" in command)
+
+    assert "--autoscaling-config=$HOME/" in head  # a search reads it off Ray's command line, where no ~ is expanded
 
 
 def test_commands_of_the_cluster_file_are_sound_bash(cluster: dict[str, Any]) -> None:
@@ -93,3 +106,59 @@ def test_environment_file_that_the_cluster_writes_can_be_read(cluster: dict[str,
     )
 
     assert done.stdout.strip() == "/mnt/affectune/runs"
+
+
+def test_five_places_are_marked_for_editing_and_listed_at_the_top() -> None:
+    head, _, body = (ROOT / "cluster.yaml").read_text().partition("\ncluster_name:")
+
+    assert re.findall(r"^#   EDIT (\d) ", head, flags=re.MULTILINE) == ["1", "2", "3", "4", "5"]
+    assert re.findall(r"^ *# EDIT (\d)\. ", body, flags=re.MULTILINE) == ["1", "2", "3", "4", "5"]
+
+
+def test_every_node_gets_the_locked_environment(cluster: dict[str, Any]) -> None:
+    installs = [command for name, part in cluster.items() if name.endswith("setup_commands") for command in part]
+
+    assert any("make setup" in command for command in cluster["setup_commands"])
+    assert all("--constraint constraints.txt" in command for command in installs if "pip install" in command)
+
+
+def test_head_starts_one_tracking_server_however_often_it_is_told(cluster: dict[str, Any], tmp_path: Path) -> None:
+    start = tmp_path / "affectune" / "mlflow" / "start.sh"
+    start.parent.mkdir(parents=True)
+    start.write_text("#!/usr/bin/env bash\necho started $$\nexec sleep 60\n")
+    start.chmod(0o755)
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    log = tmp_path / "affectune-tracking" / "log"
+
+    def run(*commands: str) -> None:
+        for command in commands:
+            subprocess.run(["bash", "-c", f"({command})"], env=environment, check=True, timeout=20)
+
+    run(cluster["initialization_commands"][0], cluster["head_start_ray_commands"][-1])
+    for _ in range(200):
+        if log.exists() and log.read_text().endswith("\n"):
+            break
+        time.sleep(0.05)
+    run(cluster["head_start_ray_commands"][-1], cluster["head_start_ray_commands"][-1])
+    time.sleep(0.5)
+    lines = log.read_text().splitlines()
+    for line in lines:
+        os.kill(int(line.split()[1]), signal.SIGKILL)
+
+    assert len(lines) == 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}_{page.stem}")
+def test_commands_of_a_page_for_clusters_are_sound(page: Path) -> None:
+    from search.cli import build_parser
+
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    script = "\n".join(block for language, block in blocks if not language)
+    checked = subprocess.run(["bash", "-n", "-c", script], check=False, capture_output=True, text=True)
+    joined = script.replace("\\\n", " ").splitlines()
+    commands = [line[line.index("affectune ") :] for line in joined if re.search(r"^(.* -- )?affectune ", line)]
+
+    assert checked.returncode == 0, checked.stderr
+    assert commands
+    for command in commands:
+        assert callable(build_parser().parse_words(shlex.split(command, comments=True)[1:]).run)

@@ -1,6 +1,8 @@
 """The tracking server's files: a server that starts, and a search that outlives it."""
 
+import configparser
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -72,35 +74,110 @@ def test_start_script_is_sound_bash_that_stops_at_the_first_error() -> None:
     assert os.access(START, os.X_OK)
 
 
+def read_settings(name: str) -> dict[str, str]:
+    """The settings of a file, without its comments."""
+    lines = (ROOT / "mlflow" / name).read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
 def test_server_settings_keep_the_server_private() -> None:
-    lines = (ROOT / "mlflow" / "server.env").read_text().splitlines()
-    settings = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    settings = read_settings("server.env")
 
     assert settings["MLFLOW_HOST"] == "127.0.0.1"
+    assert settings["AFFECTUNE_TRACKING_LOGIN"] == "none"
     assert settings["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert settings["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
 
 
-@pytest.mark.parametrize("port", ["", "5055"])
-def test_start_script_lets_the_environment_win(port: str, tmp_path: Path) -> None:
+def test_settings_of_a_team_ask_for_a_password_and_hold_none() -> None:
+    settings = read_settings("team.env")
+
+    assert settings["AFFECTUNE_TRACKING_LOGIN"] == "password"
+    assert settings["MLFLOW_SERVER_ALLOWED_HOSTS"]
+    assert "*" not in settings["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    assert not [name for name in settings if "PASSWORD" in name]
+    assert settings["MLFLOW_BACKEND_STORE_URI"].startswith("postgresql+psycopg2://mlflow@")
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """start.sh in a copy of the folder, with an `mlflow` on the PATH that says how it was called."""
     fake = tmp_path / "bin" / "mlflow"
     fake.parent.mkdir()
     fake.write_text(
         '#!/usr/bin/env bash\necho "$PWD $MLFLOW_PORT $MLFLOW_HOST $* ${MLFLOW_SERVER_ALLOWED_HOSTS-unset}"'
     )
     fake.chmod(0o755)
-    script = tmp_path / "mlflow" / "start.sh"
-    script.parent.mkdir()
-    for name in ("start.sh", "server.env"):
-        (script.parent / name).write_text((ROOT / "mlflow" / name).read_text())
-    settings = {"MLFLOW_PORT": port} if port else {}
-    environment = {"PATH": f"{fake.parent}:/usr/bin:/bin", **settings}
+    shutil.copytree(ROOT / "mlflow", tmp_path / "mlflow", ignore=shutil.ignore_patterns("store"))
+    return tmp_path / "mlflow" / "start.sh"
 
-    done = subprocess.run(["bash", script, "--dev"], env=environment, capture_output=True, text=True, check=True)
 
-    store = (tmp_path / "mlflow" / "store").resolve()
+def run_script(script: Path, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """Run the script with nothing in its environment but the settings."""
+    environment = {"PATH": f"{script.parents[1] / 'bin'}:/usr/bin:/bin", **settings}
+    return subprocess.run(["bash", script, *words], env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("port", ["", "5055"])
+def test_start_script_lets_the_environment_win(port: str, copied: Path) -> None:
+    done = run_script(copied, "--dev", **({"MLFLOW_PORT": port} if port else {}))
+
+    store = (copied.parent / "store").resolve()
     assert done.stdout.splitlines()[-1] == f"{store} {port or '5000'} 127.0.0.1 server --dev unset"
     assert store.is_dir()
+
+
+def test_start_script_takes_the_settings_of_a_team_before_its_own(copied: Path) -> None:
+    done = run_script(copied, "team.env", "--dev")
+
+    called = done.stdout.splitlines()[-1].split()
+    assert called[1:6] == ["5000", "0.0.0.0", "server", "--app-name", "basic-auth"]
+    assert called[6] == "--dev"
+    assert "mlflow.example.org" in called[7]
+
+
+def test_start_script_leaves_what_a_login_needs_to_its_owner(copied: Path) -> None:
+    run_script(copied, "team.env", MLFLOW_BACKEND_STORE_URI="postgresql://mlflow:odd%21word@db/mlflow")
+    key = (copied.parent / "store" / "login.key").read_text()
+    run_script(copied, "team.env", MLFLOW_BACKEND_STORE_URI="postgresql://mlflow:odd%21word@db/mlflow")
+
+    settings = configparser.ConfigParser()
+    settings.read(copied.parent / "store" / "login.ini")
+    assert settings["mlflow"]["database_uri"] == "postgresql://mlflow:odd%21word@db/mlflow"
+    assert settings["mlflow"]["default_permission"] == "READ"
+    assert (copied.parent / "store" / "login.key").read_text() == key
+    assert len(key) > 32
+    for name in ("login.ini", "login.key"):
+        assert (copied.parent / "store" / name).stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "complaint"),
+    [
+        ({"MLFLOW_HOST": "0.0.0.0"}, (), "MLFLOW_HOST must be 127.0.0.1 while nobody logs in, got 0.0.0.0"),
+        ({}, ("--host", "0.0.0.0"), "the address must be named by MLFLOW_HOST, got the option --host"),
+        ({}, ("-h0.0.0.0",), "the address must be named by MLFLOW_HOST, got the option -h0.0.0.0"),
+        (
+            {"AFFECTUNE_TRACKING_LOGIN": "yes"},
+            (),
+            "AFFECTUNE_TRACKING_LOGIN must be none, password or proxy, got 'yes'",
+        ),
+        ({}, ("mine.env",), "settings must be a file that can be read, got "),
+    ],
+    ids=["open address", "address as option", "address as short option", "unknown login", "missing file"],
+)
+def test_start_script_refuses(settings: dict[str, str], words: tuple[str, ...], complaint: str, copied: Path) -> None:
+    done = run_script(copied, *words, **settings)
+
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert done.stdout == ""
+
+
+def test_start_script_listens_elsewhere_where_a_proxy_asks_for_passwords(copied: Path) -> None:
+    done = run_script(copied, MLFLOW_HOST="10.0.0.7", AFFECTUNE_TRACKING_LOGIN="proxy")
+
+    assert done.stdout.splitlines()[-1].split()[2:4] == ["10.0.0.7", "server"]
 
 
 def test_start_script_refuses_a_line_that_is_no_setting(tmp_path: Path) -> None:
