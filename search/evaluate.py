@@ -2,17 +2,19 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from search.artifact_files import check_artifact_files
 from search.evaluation import Evaluation, Tally
 from search.folder import default_storage
 from search.tracking_server import check_server, default_tracking_uri
 from search.tracking_ui import check_database
-from spaces.errors import DataError, ModelError
+from spaces.errors import DataError, ModelError, cut
 from trainables.data.classes import is_coded, name_codes
 from trainables.data.decode import read_encoded
 from trainables.data.source import Source
@@ -22,6 +24,11 @@ FloatArray = npt.NDArray[np.float64]
 Progress = Callable[[int], None]
 
 FACES_AT_ONCE = 64
+
+_PICKLES = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
+
+_FLAVOR = {"loader_module": "mlflow.pyfunc.loaders.code_model", "model_code_path": "predictor.py", "code": None}
+"""What an export of ours says in its MLmodel of how it is loaded."""
 
 
 class LoadedEnsemble:
@@ -37,6 +44,9 @@ class LoadedEnsemble:
 
         Returns:
             [images, classes], and the rows that are no image (all zero).
+
+        Raises:
+            ModelError: a probability is no number.
         """
         probs, unreadable = np.zeros((len(images), len(self.classes))), []
         for start in range(0, len(images), FACES_AT_ONCE):
@@ -49,22 +59,32 @@ class LoadedEnsemble:
                         probs[row] = self._ask([images[row]])[0]
                     except ValueError:
                         unreadable.append(row)
-        return probs, unreadable
+        return _finite(probs), unreadable
 
     def predict_decoded(self, faces: npt.NDArray[np.uint8], *, progress: Progress | None = None) -> FloatArray:
-        """Class probabilities of faces that are arrays, uint8 [n, px, px, 1 or 3] to [n, classes]."""
+        """Class probabilities of faces that are arrays, uint8 [n, px, px, 1 or 3] to [n, classes].
+
+        Raises:
+            ModelError: a probability is no number.
+        """
         batches = [np.zeros((0, len(self.classes)))]
         for start in range(0, len(faces), FACES_AT_ONCE):
             batches.append(self._predictor.predict_decoded(faces[start : start + FACES_AT_ONCE]))
             if progress:
                 progress(min(start + FACES_AT_ONCE, len(faces)))
-        return np.concatenate(batches)
+        return _finite(np.concatenate(batches))
 
     def _ask(self, images: list[bytes]) -> FloatArray:
         import pandas as pd
 
         answer = self._model.predict(pd.DataFrame({"image": images}))
         return np.asarray(answer[list(self.classes)].to_numpy(), dtype=np.float64)
+
+
+def _finite(probs: FloatArray) -> FloatArray:
+    if not np.isfinite(probs).all():
+        raise ModelError("probabilities must be numbers, got others: the model's weights are damaged; export it again")
+    return probs
 
 
 def load_ensemble(model: Path | str) -> LoadedEnsemble:
@@ -91,7 +111,8 @@ def load_ensemble(model: Path | str) -> LoadedEnsemble:
     else:
         _check_folder(Path(model))
     try:
-        return LoadedEnsemble(mlflow.pyfunc.load_model(str(model)))
+        with _no_pickles():
+            return LoadedEnsemble(mlflow.pyfunc.load_model(str(model)))
     except ModelError:
         raise
     except AttributeError as error:
@@ -101,6 +122,19 @@ def load_ensemble(model: Path | str) -> LoadedEnsemble:
         reason = lines[0] if lines else type(error).__name__
         advice = "" if is_uri else "; export it again"
         raise ModelError(f"model could not be loaded, {reason}: {model}{advice}") from error
+
+
+@contextmanager
+def _no_pickles() -> Iterator[None]:
+    """MLflow loads nothing that could run code on being read, whatever a MLmodel says."""
+    before = os.environ.get(_PICKLES)
+    os.environ[_PICKLES] = "false"
+    try:
+        yield
+    finally:
+        os.environ.pop(_PICKLES)
+        if before is not None:
+            os.environ[_PICKLES] = before
 
 
 def predict_files(ensemble: LoadedEnsemble, files: Sequence[Path], *, progress: Progress | None = None) -> FloatArray:
@@ -155,7 +189,7 @@ def evaluate_source(
         here = rows[start : start + len(images)]
         probs, unreadable = ensemble.predict_encoded(images)
         if unreadable and on_bad == "fail":
-            name = source.sample_ids[int(here[unreadable[0]])]
+            name = cut(source.sample_ids[int(here[unreadable[0]])])
             raise DataError(f"image must be readable, got none: {name} of {source.path}; --on-bad skip leaves it out")
         for _ in unreadable:
             tally.leave_out("no image")
@@ -244,3 +278,22 @@ def _check_folder(path: Path) -> None:
         raise ModelError(f"{wanted}, got a file: {path}")
     if not (path / "MLmodel").is_file():
         raise ModelError(f"{wanted}, got a folder without MLmodel: {path}")
+    for part in path.rglob("*"):
+        if not part.is_file() and not part.is_dir():
+            raise ModelError(f"{wanted}, got something in it that is no file: {part}")
+    check_artifact_files(path)
+    if not _is_our_flavor(path):
+        raise ModelError(f"{wanted}, got one whose MLmodel says otherwise: {path}; export it again")
+
+
+def _is_our_flavor(path: Path) -> bool:
+    """Whether the MLmodel of a folder is as exports of ours have it: it loads the code and the ensemble beside it."""
+    from mlflow.models import Model
+
+    try:
+        flavors = Model.load(str(path)).flavors
+        ours = flavors["python_function"]
+        is_inside = ours["artifacts"]["ensemble"]["path"] == "artifacts/ensemble"
+        return is_inside and list(flavors) == ["python_function"] and _FLAVOR.items() <= ours.items()
+    except Exception:  # what MLflow and YAML raise on a broken one
+        return False

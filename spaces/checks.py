@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from spaces.config import FIELDS, TrialConfig, Value, check_field_name
 from spaces.domains import Bundle, Choice, Domain, Integer, Option, label_of
-from spaces.errors import ConfigError, SpaceError, near_miss
+from spaces.errors import ConfigError, SpaceError, near_miss, shown
 from spaces.parameters import Condition, Parameter, active_values, check_setting, unknown_name
 
 Parameters = Sequence[Parameter]
@@ -29,6 +29,12 @@ BACKBONE_OF_FILE: dict[str, str] = {
 }
 """Settings that may name a file, to the setting that names the one backbone which it fits."""
 
+MAX_VALUES = 400
+"""Options and ends of ranges in a space; each pair of them is tried, which takes some seconds of so many."""
+
+MAX_TRIED = 10_000
+"""Combinations of values that are tried to find one under which a parameter is active."""
+
 _SPACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _FREE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
@@ -41,7 +47,14 @@ def is_file(name: str, value: object) -> bool:
 def check_space_name(name: str, *, where: str = "") -> None:
     """Raise SpaceError where a name can't name a folder too."""
     if not _SPACE_NAME.fullmatch(name):
-        raise SpaceError(f"name of a space must be letters, digits, -, _ and ., got {name!r}" + _at(where))
+        raise SpaceError(f"name of a space must be letters, digits, -, _ and ., got {shown(name)}" + _at(where))
+
+
+def check_extent(parameters: Parameters, *, where: str = "") -> None:
+    """Raise SpaceError where a space has more options and ends of ranges than can be tried against each other."""
+    n_values = sum(len(parameter.domain.probes()) for parameter in parameters)
+    if n_values > MAX_VALUES:
+        raise SpaceError(f"options and ends of ranges must be at most {MAX_VALUES} in all, got {n_values}" + _at(where))
 
 
 def checked_parameters(parameters: Parameters, *, where: str = "") -> tuple[Parameter, ...]:
@@ -114,13 +127,14 @@ def check_weights_fit(parameters: Parameters, fixed: Mapping[str, Value], *, whe
 def check_combinations(parameters: Parameters, fixed: Mapping[str, Value], *, where: str = "") -> None:
     """Raise SpaceError where the default, or two values that can meet in one trial, make no config."""
     _check_config(parameters, fixed, {}, what="the default", where=where)
+    activating = {parameter.name: activating_values(parameters, parameter) for parameter in parameters}
     for parameter in parameters:
         for value in parameter.domain.probes():
-            values = {**activating_values(parameters, parameter), parameter.name: value}
+            values = {**activating[parameter.name], parameter.name: value}
             _check_config(parameters, fixed, values, what=f"{parameter.name} {label_of(value)}", where=where)
     for first, second in itertools.combinations(parameters, 2):
         # Parents' values first, so that both parameters are active where that is possible.
-        given = {**activating_values(parameters, first), **activating_values(parameters, second)}
+        given = {**activating[first.name], **activating[second.name]}
         for one, other in itertools.product(first.domain.probes(), second.domain.probes()):
             values = {**given, first.name: one, second.name: other}
             active = active_values(parameters, values)
@@ -144,10 +158,13 @@ def activating_values(parameters: Parameters, parameter: Parameter) -> dict[str,
     by_name = {each.name: each for each in parameters}
     ancestors = list(_ancestors(parameter, by_name))
     wanted = [_telling_values(by_name[name], [*ancestors, parameter.name], by_name) for name in ancestors]
-    for combination in itertools.product(*wanted):
+    for n_tried, combination in enumerate(itertools.product(*wanted), start=1):
         values = dict(zip(ancestors, combination, strict=True))
         if parameter.name in active_values(parameters, values):
             return {**values, parameter.name: parameter.default}
+        if n_tried == MAX_TRIED:
+            rule = f"{parameter.name} must be active in one of {MAX_TRIED:,} combinations of what it depends on"
+            raise SpaceError(f"{rule}, got none; give it fewer conditions")
     return {}
 
 
@@ -182,12 +199,12 @@ def _check_name(parameter: Parameter, *, where: str) -> None:
         )
     if name not in FIELDS and not bundles:
         raise SpaceError(
-            f"parameter must be a setting's name or choose among bundles of settings, got {name!r}"
+            f"parameter must be a setting's name or choose among bundles of settings, got {shown(name)}"
             + _at(where)
             + unknown_name(name, FIELDS)
         )
     if name not in FIELDS and not _FREE_NAME.fullmatch(name):
-        raise SpaceError(f"name of a parameter must be letters, digits, - and _, got {name!r}" + _at(where))
+        raise SpaceError(f"name of a parameter must be letters, digits, - and _, got {shown(name)}" + _at(where))
 
 
 def _checked_domain(parameter: Parameter, *, where: str) -> Domain:

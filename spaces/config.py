@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import ValidationError, ValidationInfo, model_validator
 
 from spaces.contradictions import contradiction
-from spaces.errors import ConfigError, near_miss
+from spaces.errors import ConfigError, near_miss, shown
 from spaces.network_sections import (
     AffectConfig,
     AttentionConfig,
@@ -111,7 +111,7 @@ def check_field_name(name: str, *, where: str = "") -> None:
     """Raise ConfigError with the near miss where no setting has this dotted name."""
     if name not in FIELDS:
         place = f": {where}" if where else ""
-        raise ConfigError(f"setting {name!r} is unknown{place}{near_miss(name, FIELDS)}")
+        raise ConfigError(f"setting {shown(name)} is unknown{place}{near_miss(name, FIELDS)}")
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -121,4 +121,4 @@ def _first_problem(error: ValidationError) -> str:
     if not name or problem["type"] == "value_error":
         return message
     rule = message[0].lower() + message[1:]
-    return f"{name}: {rule}, got {problem['input']!r}"
+    return f"{name}: {rule}, got {shown(problem['input'])}"

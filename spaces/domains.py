@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeGuard
 
 from spaces.config import Value
-from spaces.errors import SpaceError
+from spaces.errors import MOST_SHOWN, SpaceError, shown
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Integer:
     def __post_init__(self) -> None:
         for end in (self.low, self.high):
             if not isinstance(end, int) or isinstance(end, bool):
-                raise SpaceError(f"ends of an integer domain must be whole numbers, got {end!r}")
+                raise SpaceError(f"ends of an integer domain must be whole numbers, got {shown(end)}")
         _check_ends(self.low, self.high)
         if self.log:
             _check_positive(self.low)
@@ -97,11 +97,11 @@ class Choice:
             raise SpaceError("choice must have options, got none")
         if len({isinstance(option, Bundle) for option in self.options}) > 1:
             raise SpaceError("options of a choice must be all plain values or all bundles, got both")
-        seen: list[str] = []
+        seen: set[str] = set()
         for option in self.options:
             if label_of(option) in seen:
-                raise SpaceError(f"options of a choice must differ, got {label_of(option)} twice")
-            seen.append(label_of(option))
+                raise SpaceError(f"options of a choice must differ, got {label_of(option)[:MOST_SHOWN]} twice")
+            seen.add(label_of(option))
 
     @property
     def bundles(self) -> tuple[Bundle, ...]:
@@ -161,7 +161,7 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 def _check_ends(low: float, high: float) -> None:
     for end in (low, high):
         if not _is_number(end) or not abs(end) <= sys.float_info.max:
-            raise SpaceError(f"ends of a domain must be finite numbers, got {end!r}")
+            raise SpaceError(f"ends of a domain must be finite numbers, got {shown(end)}")
     if not low < high:
         raise SpaceError(f"low must be below high, got {low:g} and {high:g}")
 

@@ -62,6 +62,30 @@ class EnsembleError(AffectuneError, ValueError):
     """Scores can't be combined into an ensemble."""
 
 
+MOST_SHOWN = 200
+"""Characters of a value that a sentence quotes."""
+
+
+def shown(value: object) -> str:
+    """A value as a sentence quotes it: whole where it is short, else its beginning and its length."""
+    return cut(repr(value))
+
+
+def cut(text: str) -> str:
+    """A text whole where it is short, else its beginning and its length; what can't be printed is written out."""
+    text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text):,} characters)"
+
+
+def is_text(path: object) -> bool:
+    """Whether a path is UTF-8; one may be any bytes, which Arrow does not open and JSON does not keep."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def near_miss(name: str, known: Iterable[str]) -> str:
     """The tail of a sentence that offers the closest known name, or lists what there is.
 

@@ -1,5 +1,6 @@
 """Fixing settings over a space: `--fix model.backbone=resnet18`, and what that leaves of the parameters."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from spaces.checks import FILE_SETTINGS, is_file
 from spaces.config import FIELDS, TrialConfig, Value
 from spaces.domains import Bundle, Choice
-from spaces.errors import ConfigError, UsageError
+from spaces.errors import ConfigError, UsageError, shown
 from spaces.parameters import Parameter, check_setting, unknown_name
 from spaces.yaml_text import read_yaml
 
@@ -41,13 +42,20 @@ def parse_fixes(texts: Iterable[str], *, base_dir: Path | None = None) -> dict[s
 
 
 def resolve_file(name: str, value: Any, *, base_dir: Path) -> Any:
-    """The value, made absolute where the setting names a file by a relative path."""
-    return str((base_dir / Path(value).expanduser()).resolve()) if is_file(name, value) else value
+    """The value, made absolute where the setting names a file by a relative path. Raises ConfigError where none can."""
+    if not is_file(name, value):
+        return value
+    try:
+        path = str((base_dir / Path(value).expanduser()).resolve())
+        path.encode()  # search.json and the like are UTF-8
+        return path
+    except (OSError, RuntimeError, ValueError) as error:  # a zero byte, nobody's home, links in a circle, other bytes
+        raise ConfigError(f"{name} must name a file, got {shown(value)} ({error})") from None
 
 
 def check_file(name: str, value: Any, *, where: str) -> None:
     """Raise ConfigError where the setting names a file that is not there."""
-    if is_file(name, value) and not Path(value).exists():
+    if is_file(name, value) and not os.path.exists(value):
         words = ", ".join(sorted(FILE_SETTINGS[name], reverse=True))
         raise ConfigError(f"{name} must be {words} or a file that exists, got {value}: {where}")
 

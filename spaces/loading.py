@@ -7,11 +7,11 @@ from typing import Any
 
 from spaces.config import TrialConfig, Value
 from spaces.domains import Choice, Domain, Integer, LogUniform, Uniform, choice_of_bundles
-from spaces.errors import SpaceError, near_miss
+from spaces.errors import SpaceError, near_miss, shown
 from spaces.fixing import check_file, resolve_file
 from spaces.parameters import Condition, Parameter
 from spaces.space import SearchSpace
-from spaces.yaml_text import read_yaml
+from spaces.yaml_text import MAX_CHARACTERS, read_yaml
 
 PRESETS_DIR = Path(__file__).parent / "presets"
 
@@ -43,7 +43,8 @@ def space_text(name_or_path: str | Path) -> tuple[str, Path]:
         hint = near_miss(str(name_or_path), preset_names())
         raise SpaceError(f"space must be a preset or a YAML file, got {str(name_or_path)!r}{hint}")
     try:
-        return path.read_text(encoding="utf-8"), path
+        with path.open(encoding="utf-8") as file:
+            return file.read(MAX_CHARACTERS + 1), path
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error.strerror)
         raise SpaceError(f"space must be a readable YAML file, got {path}: {reason}") from None
@@ -81,7 +82,7 @@ def parse_space(text: str, *, where: str = "", base_dir: Path | None = None) -> 
     parameters = _mapping(document.get("parameters"), what="parameters", where=where)
     points = document.get("points") or []
     if not isinstance(points, list):
-        raise SpaceError(f"points must be a list, got {points!r}" + (f": {where}" if where else ""))
+        raise SpaceError(f"points must be a list, got {shown(points)}" + (f": {where}" if where else ""))
     return SearchSpace(
         name=_text(document.get("name", _name_from(where)), what="name", where=where),
         description=_text(document.get("description") or "", what="description", where=where),
@@ -102,7 +103,7 @@ def _resolver(base_dir: Path | None) -> Resolve:
 
 
 def _parse_parameter(name: str, body: Any, resolve: Resolve, *, where: str) -> Parameter:
-    place = f"parameter {name!r}" + (f" in {where}" if where else "")
+    place = f"parameter {shown(name)}" + (f" in {where}" if where else "")
     body = _mapping(body, what="parameter", where=place)
     _check_keys(body, _OF_PARAMETER, what="part of a parameter", where=place)
     kinds = [key for key in body if key in DOMAINS or key == "choice"]
@@ -125,19 +126,20 @@ def _parse_parameter(name: str, body: Any, resolve: Resolve, *, where: str) -> P
 def _parse_domain(name: str, kind: str, told: Any, resolve: Resolve, *, place: str) -> Domain:
     if kind in DOMAINS:
         if not isinstance(told, list) or len(told) != 2:
-            raise SpaceError(f"{kind} must be [low, high], got {told!r}")
+            raise SpaceError(f"{kind} must be [low, high], got {shown(told)}")
         return DOMAINS[kind](*told)
     if isinstance(told, dict):
         bundles = _mapping(told, what="choice", where=place)
         settings = {
-            option: _settings(body, resolve, what=f"option {option!r}", where=place) for option, body in bundles.items()
+            option: _settings(body, resolve, what=f"option {shown(option)}", where=place)
+            for option, body in bundles.items()
         }
         return choice_of_bundles(settings)
     if not isinstance(told, list):
-        raise SpaceError(f"choice must be a list of values or a mapping of bundles, got {told!r}")
+        raise SpaceError(f"choice must be a list of values or a mapping of bundles, got {shown(told)}")
     for option in told:
         if isinstance(option, dict):
-            raise SpaceError(f"option of a list must be a plain value, got {option!r}; write bundles as a mapping")
+            raise SpaceError(f"option of a list must be a plain value, got {shown(option)}; write bundles as a mapping")
     return Choice(tuple(_value(resolve(name, option)) for option in told))
 
 
@@ -166,10 +168,10 @@ def _mapping(told: Any, *, what: str, where: str) -> dict[str, Any]:
     if told is None:
         return {}
     if not isinstance(told, dict):
-        raise SpaceError(f"{what} must be a mapping of names to values, got {told!r}{place}")
+        raise SpaceError(f"{what} must be a mapping of names to values, got {shown(told)}{place}")
     for key in told:
         if not isinstance(key, str):
-            raise SpaceError(f"name in {what} must be text, got {key!r}{place}; write it in quotes")
+            raise SpaceError(f"name in {what} must be text, got {shown(key)}{place}; write it in quotes")
     return dict(told)
 
 
@@ -185,7 +187,7 @@ def _value(told: Any) -> Value:
 
 def _text(told: Any, *, what: str, where: str) -> str:
     if not isinstance(told, str):
-        raise SpaceError(f"{what} must be text, got {told!r}" + (f": {where}" if where else ""))
+        raise SpaceError(f"{what} must be text, got {shown(told)}" + (f": {where}" if where else ""))
     return told.strip()
 
 
@@ -198,7 +200,7 @@ def _check_keys(told: Iterable[str], known: Iterable[str], *, what: str, where: 
     for key in told:
         if key not in known:
             raise SpaceError(
-                f"{what} {key!r} is unknown" + (f": {where}" if where else "") + near_miss(str(key), known)
+                f"{what} {shown(key)} is unknown" + (f": {where}" if where else "") + near_miss(str(key), known)
             )
 
 

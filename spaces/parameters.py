@@ -6,7 +6,7 @@ from typing import Any
 
 from spaces.config import FIELDS, TrialConfig, Value
 from spaces.domains import Choice, Domain, Integer, label_of
-from spaces.errors import ConfigError, SpaceError, near_miss
+from spaces.errors import ConfigError, SpaceError, near_miss, shown
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Parameter:
             hint = near_miss(str(value), known) if known and len(known) > 1 else ""
             rule = "one of its options" if known else self.domain.describe()
             place = f": {where}" if where else ""
-            raise SpaceError(f"{self.name} must be {rule}, got {value!r}{place}{hint}")
+            raise SpaceError(f"{self.name} must be {rule}, got {shown(value)}{place}{hint}")
         match self.domain:
             case Choice(values=values):
                 return values[values.index(plain)]

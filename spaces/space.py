@@ -8,6 +8,7 @@ from typing import Any
 
 from spaces.checks import (
     check_combinations,
+    check_extent,
     check_setters,
     check_space_name,
     check_weights_fit,
@@ -17,7 +18,7 @@ from spaces.checks import (
 )
 from spaces.config import TrialConfig, Value
 from spaces.domains import Choice, Domain, Integer, LogUniform
-from spaces.errors import SpaceError, near_miss
+from spaces.errors import SpaceError, near_miss, shown
 from spaces.fixing import Draft
 from spaces.parameters import Condition, Parameter, active_values
 from spaces.yaml_text import write_yaml
@@ -46,6 +47,7 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         check_space_name(self.name, where=self.where)
+        check_extent(self.parameters, where=self.where)
         parameters = checked_parameters(self.parameters, where=self.where)
         fixed = checked_settings(self.fixed, where="fixed" + (f" in {self.where}" if self.where else ""))
         check_setters(parameters, fixed, where=self.where)
@@ -151,7 +153,7 @@ class SearchSpace:
         for name, value in point.items():
             if name not in [each.name for each in self.parameters]:
                 hint = near_miss(name, [each.name for each in self.parameters])
-                raise SpaceError(f"point must name parameters, got {name!r}: {where}{hint}")
+                raise SpaceError(f"point must name parameters, got {shown(name)}: {where}{hint}")
             values[name] = self.parameter(name).canonical(value, where=where)
         active = active_values(self.parameters, values)
         for name in values:

@@ -3,7 +3,7 @@
 import pytest
 
 from spaces import errors
-from spaces.errors import AffectuneError, near_miss
+from spaces.errors import AffectuneError, cut, near_miss, shown
 
 CHILDREN = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, AffectuneError)]
 
@@ -26,3 +26,12 @@ def test_near_miss_lists_what_there_is_when_nothing_is_close() -> None:
 
 def test_near_miss_is_silent_when_nothing_is_known() -> None:
     assert near_miss("xyz", []) == ""
+
+
+def test_long_value_is_cut_in_a_sentence() -> None:
+    assert shown("x" * 1000) == "'" + "x" * 199 + "... (1,002 characters)"
+    assert shown([1, "a"]) == "[1, 'a']"
+
+
+def test_text_that_can_not_be_printed_is_written_out_in_a_sentence() -> None:
+    assert cut("a\x1b[31m\udcff") == "a\\x1b[31m\\udcff"

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from spaces.errors import ConfigError, SpaceError, UsageError
-from spaces.fixing import parse_fixes
+from spaces.fixing import parse_fixes, resolve_file
 from spaces.loading import load_space, parse_space
 from spaces.space import SearchSpace
 
@@ -222,3 +222,9 @@ def test_parse_fixes_refuses_what_it_can_not_read(texts: list[str], error: type[
         parse_fixes(texts)
 
     assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("path", ["a\0b", "~nobody_of_this_name/w"], ids=["a zero byte", "nobody's home"])
+def test_file_that_no_path_can_name_is_refused(path: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.weights must name a file, got '.*' \("):
+        resolve_file("model.weights", path, base_dir=tmp_path)

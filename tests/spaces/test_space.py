@@ -161,3 +161,25 @@ def test_space_accepts_them_where_a_condition_keeps_them_apart() -> None:
     space = SearchSpace("s", parameters=(partner, epochs))
 
     assert space.to_config({"partner": "head"}).train.head_epochs == 1
+
+
+def test_space_with_too_many_options_to_try_is_refused() -> None:
+    many = tuple(Parameter(f"p{i}", choice_of_bundles({"a": {}, "b": {}}), default="a") for i in range(201))
+
+    with pytest.raises(SpaceError, match=r"options and ends of ranges must be at most 400 in all, got 402: s\.yaml"):
+        SearchSpace(name="many", parameters=many, where="s.yaml")
+
+
+def test_space_with_conditions_beyond_trying_is_refused_and_not_tried_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("spaces.checks.MAX_TRIED", 100)
+    options = choice_of_bundles({"a": {}, "b": {}, "c": {}})
+    chain = [Parameter("p0", options, default="a")]
+    for i in range(1, 30):
+        chain.append(Parameter(f"p{i}", options, default="a", when=(Condition(f"p{i - 1}", ("a", "b", "c")),)))
+    first = Parameter("x", options, default="a", when=(Condition("p0", ("a",)), Condition("p29", ("c",))))
+    never = Parameter("y", options, default="a", when=(Condition("x", ("a",)), Condition("p0", ("b",))))
+
+    with pytest.raises(SpaceError, match="y must be active in one of 100 combinations of what it depends on, got none"):
+        SearchSpace(name="chain", parameters=(*chain, first, never))

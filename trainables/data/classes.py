@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from spaces.errors import DataError, UsageError, near_miss
+from spaces.errors import DataError, UsageError, near_miss, shown
 from trainables.data.labels import NOT_LABELLED
 
 MISSPELT: Mapping[str, str] = {"angere": "anger", "angrer": "anger"}
@@ -29,7 +29,15 @@ LEFT_OUT = -2
 
 MAX_CLASSES = 127
 
-_CODE = re.compile(r"-?\d+(\.0+)?")
+MAX_NAME = 100
+"""Characters of a class's name."""
+
+_CODE = re.compile(r"-?\d{1,9}(\.0+)?")
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can name a class: it stands in a line of its own, in headings, and in files of scores."""
+    return bool(text) and text.isprintable() and len(text) <= MAX_NAME
 
 
 def class_key(name: str) -> str:
@@ -62,6 +70,10 @@ def choose_classes(labels: Sequence[str | None], *, wanted: Sequence[str] | None
     for name, _ in counts.most_common():
         spellings.setdefault(class_key(name), name)
     numeric = all(name.isdecimal() for name in spellings)
+    for name in spellings.values():
+        if not is_name(name):
+            rule = f"label must be printable and at most {MAX_NAME} characters to name a class"
+            raise DataError(f"{rule}, got {shown(name)}: {where}; --label-column names their column")
     names = sorted(spellings.values(), key=lambda name: (int(name) if numeric else 0, name))
     if not 2 <= len(names) <= MAX_CLASSES:
         got = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
@@ -151,10 +163,14 @@ def class_near_miss(name: str, known: Sequence[str]) -> str:
 def _check_wanted(wanted: Sequence[str], counts: Counter[str], *, where: str) -> None:
     keys = Counter(class_key(name) for name in wanted)
     if len(wanted) < 2 or len(wanted) > MAX_CLASSES or "" in keys:
-        raise UsageError(f"--classes must name between 2 and {MAX_CLASSES} classes, got {','.join(wanted)!r}")
+        got = shown(",".join(wanted))
+        raise UsageError(f"--classes must name between 2 and {MAX_CLASSES} classes, got {got}")
     for name in wanted:
         if keys[class_key(name)] > 1:
             raise UsageError(f"--classes must name each class once, got {name!r} twice")
+        if not is_name(name.strip()):
+            rule = f"--classes must be printable names of at most {MAX_NAME} characters"
+            raise UsageError(f"{rule}, got {shown(name)}")
     there = {class_key(name) for name in counts}
     there |= {ALIASES[key] for key in there if key in ALIASES}
     for name in wanted:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from spaces.errors import DataError, near_miss
+from spaces.errors import MOST_SHOWN, DataError, near_miss, shown
 from trainables.data.labels import ACTION_UNITS, LABEL_COLUMNS, N_LANDMARKS
 
 USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -47,7 +47,21 @@ SPLIT_WORDS: Mapping[str, str] = {
 """What may stand in a split column, or name a folder of class folders."""
 
 _ACTION_UNIT = re.compile(r"au[_ ]?0*(\d+)", re.IGNORECASE)
+_MAX_LISTED = 40
+"""Columns that a sentence lists, and characters of each."""
 _SEPARATORS = re.compile(r"[\s,;]+")
+
+
+_FLAT_TYPES = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_boolean,
+    pa.types.is_null,
+    pa.types.is_decimal,
+    pa.types.is_date,
+)
 
 
 @dataclass(frozen=True)
@@ -82,16 +96,17 @@ class ColumnNames:
         """
         name = self.find(kind, present, where=where)
         if name is None:
-            there = ", ".join(sorted(present)) or "none"
+            there = ", ".join(each[:_MAX_LISTED] for each in sorted(present)[:_MAX_LISTED]) or "none"
+            there += ", ..." if len(present) > _MAX_LISTED else ""
             raise DataError(f"source must have a column of {kind}s, got {there}: {where}; --{kind}-column names it")
         return name
 
 
 def check_flat(column: Any, *, name: str, where: str) -> None:
     """Raise DataError where a column's cells are lists, structs or bytes, not texts or numbers."""
-    kind = column.type
-    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        raise DataError(f"column {name!r} must hold texts or numbers, got {kind}: {where}")
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not any(is_flat(kind) for is_flat in _FLAT_TYPES):
+        raise DataError(f"column {name!r} must hold texts or numbers, got {str(column.type)[:MOST_SHOWN]}: {where}")
 
 
 def to_texts(column: Any) -> list[str | None]:
@@ -116,13 +131,16 @@ def to_numbers(column: Any, *, name: str, where: str) -> NDArray[np.float64]:
     if not texts_column and not pa.types.is_null(column.type):
         if pa.types.is_boolean(column.type):
             column = column.cast(pa.int8())
-        return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
+        try:
+            return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
+        except pa.ArrowException as error:
+            raise DataError(f"column {name!r} must hold numbers, got {column.type}: {where}") from error
     values = np.full(len(column), np.nan)
     for row, text in enumerate(to_texts(column.cast(pa.string()))):
         try:
             values[row] = np.nan if text is None else float(text)
         except ValueError:
-            raise DataError(f"{name} must be a number, got {text!r}: row {row + 1} of {where}") from None
+            raise DataError(f"{name} must be a number, got {shown(text)}: row {row + 1} of {where}") from None
     return values
 
 
@@ -136,13 +154,14 @@ def to_number_rows(column: Any, *, width: int, name: str, where: str) -> NDArray
     for row, cell in enumerate(column.to_pylist()):
         if cell is None or (isinstance(cell, str) and not cell.strip()):
             continue
-        numbers = _SEPARATORS.split(cell.strip("[]() \t")) if isinstance(cell, str) else list(np.ravel(cell))
-        if len(numbers) != width:
-            raise DataError(f"{name} must have {width} numbers, got {len(numbers)}: row {row + 1} of {where}")
         try:
-            values[row] = [np.nan if number is None else float(number) for number in numbers]
-        except ValueError:
+            numbers = _SEPARATORS.split(cell.strip("[]() \t")) if isinstance(cell, str) else list(np.ravel(cell))
+            if len(numbers) == width:
+                values[row] = [np.nan if number is None else float(number) for number in numbers]
+                continue
+        except (ValueError, TypeError, OverflowError):
             raise DataError(f"{name} must be numbers, got {str(cell)[:40]!r}: row {row + 1} of {where}") from None
+        raise DataError(f"{name} must have {width} numbers, got {len(numbers)}: row {row + 1} of {where}")
     return values
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".gif", ".tif", ".
 
 MAX_PIXELS = 100_000_000
 """Images with more pixels are refused: a few kilobytes can decode to gigabytes."""
+
+MAX_BYTES = 1 << 28
+"""Files of more bytes are no images of faces; devices have no end."""
 
 DIGEST_BYTES = 16
 
@@ -60,7 +64,7 @@ def decode_chunk(items: Sequence[bytes | Path | None], *, image_px: int, channel
     sizes = np.zeros((n, 2), np.int32)
     reasons: list[str | None] = [None] * n
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is our own limit
+        warnings.simplefilter("ignore")  # MAX_PIXELS is our own limit; what can't be decoded is told with its name
         for row, item in enumerate(items):
             try:
                 images[row], sizes[row] = _decode(read_encoded(item), image_px=image_px, channels=channels)
@@ -76,16 +80,28 @@ def read_encoded(item: bytes | Path | None) -> bytes:
     """The bytes of an image that is given as bytes or as a file.
 
     Raises:
-        DataError: the file can't be read.
+        DataError: the file can't be read, or is none.
     """
     if item is None:
         return b""
     if isinstance(item, bytes):
         return item
     try:
+        _check_file(item)
         return item.read_bytes()
+    except DataError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte in it
         raise DataError(f"file can't be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+def _check_file(path: Path) -> None:
+    """Raise DataError where a path is no regular file: reading a pipe or a device may never end."""
+    info = path.stat()
+    if not stat.S_ISREG(info.st_mode):
+        raise DataError("not a regular file")
+    if info.st_size > MAX_BYTES:
+        raise DataError(f"{info.st_size:,} bytes, more than {MAX_BYTES:,}")
 
 
 def looks_grey(encoded: bytes) -> tuple[tuple[int, int], bool]:
@@ -94,7 +110,8 @@ def looks_grey(encoded: bytes) -> tuple[tuple[int, int], bool]:
     Raises:
         DataError: the bytes are no image.
     """
-    with _image_errors():
+    with _image_errors(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # decoding tells what is wrong with an image
         image = _open(encoded)
         if image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I"):
             return image.size, True
@@ -124,6 +141,8 @@ def _open(encoded: bytes) -> Image.Image:
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
     """PIL's own conversion of 16-bit grey cuts everything above 255 off."""
+    if image.mode == "LAB":  # which PIL brings to grey by no other way
+        return image.convert("RGB")
     if not image.mode.startswith("I"):
         return image
     values = np.clip(np.asarray(image, dtype=np.int32), 0, 65535)

@@ -1,5 +1,6 @@
 """Ingest: sources of faces in, a face table out. Either the whole table, or a sentence and nothing."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spaces.errors import DataError, UsageError
+from spaces.errors import DataError, UsageError, cut
 from trainables.data.columns import ColumnNames
 from trainables.data.decode import looks_grey, read_encoded
 from trainables.data.decoding import Decoded, Report, decode_rows
@@ -110,7 +111,7 @@ def _check_request(request: IngestRequest) -> None:
     if request.valid_ratio + request.test_ratio > 0.9:
         total = request.valid_ratio + request.test_ratio
         raise UsageError(f"--valid-ratio and --test-ratio must leave a tenth to train, got {total:g} together")
-    given = [path.resolve() for path in (request.train, request.valid, request.test) if path is not None]
+    given = [Path(os.path.realpath(path)) for path in (request.train, request.valid, request.test) if path is not None]
     for path, count in Counter(given).items():
         if count > 1:
             raise UsageError(f"--train, --valid and --test must be different sources, got {str(path)!r} twice")
@@ -189,8 +190,8 @@ def _is_readable(
         return keep
     first = min(reasons)
     path = sources[rows.source[first]].path
-    what = f"{len(reasons):,} of {len(rows):,} images could not be read, first {rows.sample_ids[first]}"
-    sentence = f"{what} ({reasons[first]}): {path}"
+    what = f"{len(reasons):,} of {len(rows):,} images could not be read, first {cut(rows.sample_ids[first])}"
+    sentence = f"{what} ({cut(reasons[first])}): {path}"
     if not keep.any():
         raise DataError(sentence)
     if on_bad == "fail":

@@ -5,6 +5,7 @@ the labels of all faces.
 """
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -99,7 +100,7 @@ def _check_request(tables: Sequence[Path], image_px: int | None) -> None:
     if not 2 <= len(tables) <= MAX_TABLES:
         got = ", ".join(str(path) for path in tables[:3]) or "none"
         raise UsageError(f"tables to merge must be between 2 and {MAX_TABLES}, got {len(tables)}: {got}")
-    for path, count in Counter(path.resolve() for path in tables).items():
+    for path, count in Counter(Path(os.path.realpath(path)) for path in tables).items():
         if count > 1:
             raise UsageError(f"tables to merge must be different ones, got {str(path)!r} twice")
     if image_px is not None and not PX_RANGE[0] <= image_px <= PX_RANGE[1]:
@@ -229,7 +230,7 @@ def _share_labels(rows: Rows, groups: NDArray[np.int64]) -> Rows:
 
 def _call_tables(tables: Sequence[Path]) -> list[str]:
     """The folders' names, or numbers where two are called the same."""
-    names = [path.resolve().name for path in tables]
+    names = [os.path.basename(os.path.realpath(path)) for path in tables]
     return names if len(set(names)) == len(names) else [str(number) for number, _ in enumerate(names, start=1)]
 
 

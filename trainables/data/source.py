@@ -8,10 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spaces.errors import DataError, shown
+from trainables.inside import stays_inside
+
 EncodedImage = bytes | Path | None
 """An image as it stands in a source: its bytes, its file, or nothing."""
 
 ImageReader = Callable[[NDArray[np.int64]], Iterator[EncodedImage]]
+
+
+def place_within(folder: Path, name: str, *, where: str) -> Path:
+    """The file that a source means by a name, which stands in the source's own folder or below it.
+
+    Raises:
+        DataError: the name leads out of the folder.
+    """
+    name = name.replace("\\", "/")
+    if not stays_inside(name):
+        raise DataError(f"path of an image must stay within the folder of its source, got {shown(name)}: {where}")
+    return folder / name
 
 
 @dataclass(frozen=True, eq=False)

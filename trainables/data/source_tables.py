@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,11 +16,15 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from spaces.errors import DataError, near_miss
+from spaces.errors import DataError, near_miss, shown
 from trainables.data.columns import SPLIT_WORDS, ColumnNames, check_flat, label_column_names, read_labels, to_texts
-from trainables.data.source import EncodedImage, ImageReader, Source
+from trainables.data.source import EncodedImage, ImageReader, Source, place_within
+
+MAX_COLUMNS = 10_000
+"""Of a source; more of them are a table that was turned on its side."""
 
 _BATCH_ROWS = 256
+_MAX_HEADER = 1 << 20
 _FIRST_WORD = re.compile(r"[-_. ]")
 
 
@@ -35,12 +40,22 @@ def read_csv(path: Path, columns: ColumnNames) -> Source:
     parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     try:
         table = pyarrow.csv.read_csv(str(path), parse_options=parse, convert_options=strings)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"source must be a CSV file with equal rows, got {_first_line(error)}: {path}") from error
+    if table.column_names != header:
+        raise DataError(f"column names must stand in the first line, each quoted whole, got {shown(header)}: {path}")
     paths = to_texts(table.column(image))
-    files = [None if name is None else path.parent / name.replace("\\", "/") for name in paths]
+    files = [
+        None if name is None else place_within(path.parent, name, where=f"row {row} of {path}")
+        for row, name in enumerate(paths, start=1)
+    ]
     ids = [name or f"row-{row:06d}" for row, name in enumerate(paths)]
     return _to_source(table, columns, path=path, ids=ids, reader=lambda rows: (files[row] for row in rows))
+
+
+def parts_of(folder: Path) -> list[Path]:
+    """The Parquet files of a folder, sorted."""
+    return sorted(part for part in folder.glob("*.parquet") if not part.is_dir())
 
 
 def read_parquet(path: Path, columns: ColumnNames) -> Source:
@@ -51,7 +66,7 @@ def read_parquet(path: Path, columns: ColumnNames) -> Source:
     Raises:
         DataError: it is no Parquet file, or a column or value is not as it should be.
     """
-    parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    parts = parts_of(path) if path.is_dir() else [path]
     schema = _open_parquet(parts[0]).schema_arrow
     _check_names_differ(schema.names, parts[0])
     image = columns.require("image", schema.names, where=str(path))
@@ -107,11 +122,13 @@ def _to_splits(words: list[str | None], *, name: str, where: str) -> list[str]:
 def _read_header(path: Path) -> tuple[list[str], str]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            line = file.readline()
+            line = file.readline(_MAX_HEADER)
+        delimiter = max(",;\t", key=line.count)
+        header = next(csv.reader([line], delimiter=delimiter), [])
     except UnicodeDecodeError as error:
         raise DataError(f"source must be a CSV file in UTF-8, got other bytes: {path}") from error
-    delimiter = max(",;\t", key=line.count)
-    header = next(csv.reader([line], delimiter=delimiter), [])
+    except (csv.Error, OSError) as error:
+        raise DataError(f"source must be a CSV file with a line of column names, got none ({error}): {path}") from error
     if not any(name.strip() for name in header):
         raise DataError(f"source must be a CSV file with a line of column names, got none: {path}")
     _check_names_differ(header, path)
@@ -119,17 +136,21 @@ def _read_header(path: Path) -> tuple[list[str], str]:
 
 
 def _check_names_differ(names: list[str], path: Path) -> None:
-    doubles = sorted({name for name in names if names.count(name) > 1})
+    if len(names) > MAX_COLUMNS:
+        raise DataError(f"source must have at most {MAX_COLUMNS:,} columns, got {len(names):,} or more: {path}")
+    doubles = sorted(name for name, count in Counter(names).items() if count > 1)
     if doubles:
-        raise DataError(f"column names must differ, got {doubles[0]!r} twice: {path}")
+        raise DataError(f"column names must differ, got {shown(doubles[0])} twice: {path}")
 
 
 def _open_parquet(path: Path) -> Any:
+    if not path.is_file():
+        raise DataError(f"parts of a source must be files, got another thing or a link to nothing: {path}")
     try:
         return pq.ParquetFile(path)
     except PermissionError as error:
         raise DataError(f"source must be readable, got permission denied: {path}") from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         got = f"{path.stat().st_size:,} bytes that are none or are cut off"
         raise DataError(f"source must be a Parquet file, got {got}: {path}") from error
 
@@ -154,23 +175,34 @@ def _read_columns(part: Path, wanted: list[str]) -> Any:
 def _concatenate(tables: list[Any], path: Path) -> Any:
     try:
         return pa.concat_tables(tables, promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except pa.ArrowException as error:
         raise DataError(f"parts of a source must have the same columns, got {_first_line(error)}: {path}") from error
 
 
 def _with_class_names(table: Any, schema: Any) -> Any:
     """Class codes replaced by the names that Hugging Face datasets keep in the file's metadata."""
-    try:
-        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-    except (KeyError, ValueError, TypeError):
-        return table
+    names_of = _class_names(schema)
     for name in table.column_names:
-        names = features.get(name, {}).get("names") if isinstance(features.get(name), dict) else None
+        names = names_of.get(name)
         if names and pa.types.is_integer(table.schema.field(name).type):
             codes = table.column(name).to_pylist()
             texts = [names[code] if code is not None and 0 <= code < len(names) else None for code in codes]
             table = table.set_column(table.column_names.index(name), name, pa.array(texts, pa.string()))
     return table
+
+
+def _class_names(schema: Any) -> dict[str, list[str]]:
+    """Column to the names of its codes; none where the metadata are not as such files have them."""
+    try:
+        features = dict(json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"])
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return {}
+    told = {column: feature.get("names") for column, feature in features.items() if isinstance(feature, dict)}
+    return {
+        column: names
+        for column, names in told.items()
+        if isinstance(names, list) and all(isinstance(name, str) for name in names)
+    }
 
 
 def _iter_part(part: Path, image: str, rows: NDArray[np.int64]) -> Iterator[EncodedImage]:
@@ -206,7 +238,7 @@ def _to_encoded(cell: Any, part: Path) -> EncodedImage:
     if cell is None or isinstance(cell, bytes):
         return cell
     if isinstance(cell, str):
-        return part.parent / cell
+        return place_within(part.parent, cell, where=str(part))
     raise DataError(f"images must be encoded bytes or paths, got {type(cell).__name__}: {part}")
 
 

@@ -8,11 +8,11 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from spaces.errors import DataError
+from spaces.errors import DataError, is_text, shown
 from trainables.data.columns import SPLIT_WORDS, ColumnNames
 from trainables.data.decode import SUFFIXES
 from trainables.data.source import Source
-from trainables.data.source_tables import read_csv, read_parquet
+from trainables.data.source_tables import parts_of, read_csv, read_parquet
 
 
 def read_source(path: Path, columns: ColumnNames | None = None) -> Source:
@@ -28,6 +28,8 @@ def read_source(path: Path, columns: ColumnNames | None = None) -> Source:
     columns = columns or ColumnNames()
     if not path.exists():
         raise DataError(f"source must exist, got nothing there: {path}")
+    if path.is_file() and not is_text(path.absolute()):
+        raise DataError(f"path of a source must be UTF-8, got {shown(str(path))}; rename it")
     source = _reader_for(path)(path, columns)
     if not len(source):
         raise DataError(f"source must hold faces, got 0 rows: {path}")
@@ -37,10 +39,10 @@ def read_source(path: Path, columns: ColumnNames | None = None) -> Source:
 def _reader_for(path: Path) -> Callable[[Path, ColumnNames], Source]:
     suffix = path.suffix.lower()
     if path.is_dir():
-        return read_parquet if any(path.glob("*.parquet")) else read_folder
-    if suffix in (".parquet", ".pq"):
+        return read_parquet if parts_of(path) else read_folder
+    if path.is_file() and suffix in (".parquet", ".pq"):
         return read_parquet
-    if suffix in (".csv", ".tsv"):
+    if path.is_file() and suffix in (".csv", ".tsv"):
         return read_csv
     raise DataError(f"source must be a folder, a .parquet or a .csv file, got a file {path.name!r}: {path}")
 
@@ -83,7 +85,13 @@ def _folders_in(path: Path) -> list[str]:
 
 
 def _images_under(folder: Path) -> Iterator[Path]:
+    seen: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_folder):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link to a folder that was walked, perhaps to one above: it would never end
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(parent, name) for name in sorted(names) if _is_image(name))
 

@@ -108,10 +108,12 @@ def map_split(path: Path) -> Any:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         if reader.num_record_batches != 1:
             raise DataError(f"split must be one record batch, got {reader.num_record_batches}: {path}; ingest again")
-        return reader.get_batch(0)
+        batch = reader.get_batch(0)
+        batch.validate()
+        return batch
     except PermissionError as error:
         raise DataError(f"split must be readable, got permission denied: {path}") from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         got = f"{path.stat().st_size} bytes that are not"
         raise DataError(f"split must be a whole Arrow file, got {got}: {path}; ingest again") from error
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +17,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spaces.errors import DataError
+from spaces.documents import parse_document, read_file
+from spaces.errors import DataError, is_text, shown
 from trainables.data.labels import LABEL_COLUMNS
-from trainables.data.split_file import Faces, WrittenSplit, column_types, map_split, view_numbers, write_split
+from trainables.data.split_checks import check_columns, check_expression, check_label, read_texts
+from trainables.data.split_file import Faces, WrittenSplit, map_split, view_numbers, write_split
+from trainables.data.table_info import DatasetInfo, check_info
 from trainables.outputs import new_folder
 
 __all__ = [
@@ -31,6 +34,7 @@ __all__ = [
     "SplitName",
     "fill_table",
     "open_table",
+    "parse_info",
     "shared_table",
     "write_table",
 ]
@@ -43,38 +47,27 @@ TABLE_VERSION = 1
 INFO_FILE = "dataset.json"
 
 
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What a face table holds; the content of `dataset.json`.
+class Split:
+    """One split of a table, mapped into memory. Opening reads the file's footer alone.
 
-    `mean` and `std` are per channel, of the training images scaled to 0..1. `rows`, `subjects` (how many people) and
-    `class_counts` (in the order of `classes`) are per split; `labels` counts, per split, the rows on which an
-    optional label is known. `content_hash` covers ids, subjects, labels and pixels of all splits.
+    Columns are checked when they are first asked for: DataError where one holds what no table can.
     """
 
-    classes: tuple[str, ...]
-    image_px: int
-    channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    rows: dict[str, int]
-    class_counts: dict[str, list[int]]
-    content_hash: str
-    sources: dict[str, str]
-    notes: list[str]
-    subjects: dict[str, int] = field(default_factory=dict)
-    labels: dict[str, dict[str, int]] = field(default_factory=dict)
+    def __init__(
+        self, path: Path, *, name: str, image_px: int, channels: int, class_counts: Sequence[int] | None = None
+    ) -> None:
+        """Map a file.
 
-
-class Split:
-    """One split of a table, mapped into memory. Opening reads the file's footer alone."""
-
-    def __init__(self, path: Path, *, name: str, image_px: int, channels: int) -> None:
+        Args:
+            class_counts: labelled faces of each class that it must hold; not compared if omitted.
+        """
         self.name = name
+        self._path = path
+        self._class_counts = class_counts
         self._shape = (image_px, image_px, channels)
         self._batch = map_split(path)
         self.n_rows: int = self._batch.num_rows
-        self._check_columns(path)
+        check_columns(self._batch, image_bytes=math.prod(self._shape), path=path)
 
     def __len__(self) -> int:
         return self.n_rows
@@ -87,17 +80,20 @@ class Split:
     @cached_property
     def expression(self) -> NDArray[np.int8]:
         """[n]: indices of classes, -1 = not labelled."""
-        return view_numbers(self._batch.column("expression"), np.int8, (self.n_rows,))
+        values = view_numbers(self._batch.column("expression"), np.int8, (self.n_rows,))
+        if self._class_counts is not None:
+            check_expression(values, self._class_counts, split=self.name, path=self._path)
+        return values
 
     @cached_property
     def sample_ids(self) -> list[str]:
         """[n]: unique within the table."""
-        return list(self._batch.column("sample_id").to_pylist())
+        return read_texts(self._batch.column("sample_id"), path=self._path)
 
     @cached_property
     def subjects(self) -> list[str | None]:
         """[n]: the person in the picture, None where not known."""
-        return list(self._batch.column("subject").to_pylist())
+        return read_texts(self._batch.column("subject"), path=self._path)
 
     def column(self, name: str) -> NDArray[Any] | None:
         """An optional label, [n] or [n, width], read-only; None where this split has none of it.
@@ -109,22 +105,24 @@ class Split:
         if name not in self._batch.schema.names:
             return None
         shape = (self.n_rows,) if label.width == 1 else (self.n_rows, label.width)
-        return view_numbers(self._batch.column(name), label.dtype, shape)
-
-    def _check_columns(self, path: Path) -> None:
-        present = {field.name: field.type for field in self._batch.schema}
-        for name, wanted in column_types(math.prod(self._shape)).items():
-            got = present.get(name, "none" if name not in LABEL_COLUMNS else wanted)
-            if got != wanted:
-                raise DataError(f"column {name!r} must be of type {wanted}, got {got}: {path}; ingest again")
+        values = view_numbers(self._batch.column(name), label.dtype, shape)
+        check_label(name, values, path=self._path)
+        return values
 
 
 class FaceTable:
-    """An open face table. The test split is sealed: `split` does not give it."""
+    """An open face table. The test split is sealed: `split` does not give it.
+
+    Attributes:
+        path: the folder that is mapped.
+        info: what it holds.
+        origin: what any machine can open it by: the folder, or the URI that the folder is a copy of.
+    """
 
     def __init__(self, path: Path, info: DatasetInfo) -> None:
         self.path = path
         self.info = info
+        self.origin = str(path.absolute())
         self._splits: dict[str, Split] = {}
 
     def split(self, name: Literal["train", "valid"]) -> Split:
@@ -145,7 +143,13 @@ class FaceTable:
     def _open(self, name: SplitName) -> Split:
         if name not in self._splits:
             path = self.path / f"{name}.arrow"
-            split = Split(path, name=name, image_px=self.info.image_px, channels=self.info.channels)
+            split = Split(
+                path,
+                name=name,
+                image_px=self.info.image_px,
+                channels=self.info.channels,
+                class_counts=self.info.class_counts[name],
+            )
             n_rows = self.info.rows[name]
             if split.n_rows != n_rows:
                 raise DataError(f"{name} must have {n_rows} rows, got {split.n_rows}: {path}; ingest again")
@@ -247,7 +251,8 @@ def fill_table(
         raise DataError("split 'train' must hold a face, got 0")
     info = _describe(written, classes=classes, sources=sources, notes=notes)
     document = {"format": TABLE_FORMAT, "version": TABLE_VERSION, **asdict(info)}
-    (folder / INFO_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    (folder / INFO_FILE).write_bytes(text.encode(errors="replace"))  # names of files may be no text
 
 
 def _describe(
@@ -306,22 +311,28 @@ def _mean_and_std(pixel_counts: NDArray[np.int64]) -> tuple[tuple[float, ...], t
 
 def _read_info(path: Path) -> DatasetInfo:
     file = path / INFO_FILE
+    if not is_text(path.absolute()):
+        raise DataError(f"path of a face table must be UTF-8, got {shown(str(path))}; rename the folder")
     if not file.is_file():
         what = f"a folder without {INFO_FILE}" if path.is_dir() else "a file" if path.exists() else "nothing there"
         rule = f"face table must be a folder with {INFO_FILE}"
         raise DataError(f"{rule}, got {what}: {path}; `affectune data ingest` makes one")
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{INFO_FILE} must be JSON, got something else: {file}; ingest again") from error
-    if not isinstance(document, dict) or document.pop("format", None) != TABLE_FORMAT:
+    return parse_info(read_file(file, error=DataError), file=str(file))
+
+
+def parse_info(content: bytes, *, file: str) -> DatasetInfo:
+    """The content of a `dataset.json`, checked; `file` is how messages name it.
+
+    Raises:
+        DataError: it is no JSON, of another format or version, lacks a field, or what it says can't be true.
+    """
+    head = parse_document(content, dict[str, Any], where=file, error=DataError)
+    if head.get("format") != TABLE_FORMAT:
         raise DataError(f"{INFO_FILE} must be of an {TABLE_FORMAT}, got another format: {file}")
-    version = document.pop("version", None)
+    version = head.get("version")
     if version != TABLE_VERSION:
         advice = "update affectune" if isinstance(version, int) and version > TABLE_VERSION else "ingest again"
-        raise DataError(f"face table must be of version {TABLE_VERSION}, got {version!r}: {file}; {advice}")
-    try:
-        info = DatasetInfo(**document)
-        return replace(info, classes=tuple(info.classes), mean=tuple(info.mean), std=tuple(info.std))
-    except TypeError as error:
-        raise DataError(f"{INFO_FILE} must have the fields of a face table, got {sorted(document)}: {file}") from error
+        raise DataError(f"face table must be of version {TABLE_VERSION}, got {shown(version)}: {file}; {advice}")
+    info = parse_document(content, DatasetInfo, where=file, error=DataError, beside=("format", "version"))
+    check_info(info, SPLITS, file=file)
+    return info
