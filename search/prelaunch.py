@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from search.folder import SearchManifest
+from search.named_table import open_named_table
 from spaces.checks import activating_values
 from spaces.config import TrialConfig
 from spaces.domains import Choice
@@ -13,7 +14,7 @@ from spaces.errors import DataError, SearchError
 from spaces.parameters import Parameter
 from spaces.space import SearchSpace
 from trainables.data.needs import check_labels
-from trainables.data.table import FaceTable, open_table
+from trainables.data.table import FaceTable
 from trainables.embeddings.cache import default_cache
 from trainables.losses.class_weights import class_weights
 from trainables.models.backbones import check_size
@@ -103,11 +104,16 @@ def _iter_values(space: SearchSpace, parameter: Parameter) -> Iterator[TrialConf
 
 
 def open_same_table(manifest: SearchManifest) -> FaceTable:
-    """The face table of a search. Raises DataError where it is gone, SearchError where it has changed."""
-    table = open_table(Path(manifest.data))
+    """The face table of a search.
+
+    Raises:
+        SearchError: it has changed.
+        DataError, OutputError, UsageError: it is gone, or can't be copied; as for `open_named_table`.
+    """
+    table = open_named_table(manifest.data, content_hash=manifest.content_hash)
     if table.info.content_hash != manifest.content_hash:
         raise SearchError(
             f"face table must be the one that was searched on ({manifest.content_hash[:12]}), "
-            f"got {table.info.content_hash[:12]}: {table.path}"
+            f"got {table.info.content_hash[:12]}: {manifest.data}"
         )
     return table

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spaces.errors import DataError
+from spaces.errors import DataError, cut
 from trainables.data.rows import Rows
 from trainables.data.source import Source
 from trainables.data.table import SPLITS
@@ -119,4 +119,4 @@ def _first_pair(rows: Rows, groups: NDArray[np.int64], concerned: NDArray[np.boo
     others = (groups == groups[first]) & (rows.expression >= 0) & (rows.expression != rows.expression[first])
     second = int(np.flatnonzero(others)[0])
     names = [(classes[rows.expression[row]], rows.sample_ids[row]) for row in (first, second)]
-    return " and ".join(f"{label!r} for {sample_id}" for label, sample_id in names)
+    return " and ".join(f"{label!r} for {cut(sample_id)}" for label, sample_id in names)

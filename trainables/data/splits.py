@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from spaces.errors import DataError
+from spaces.errors import DataError, shown
 from trainables.data.duplicates import OnBad
 from trainables.data.rows import Rows
 from trainables.data.table import SPLITS, SplitName
@@ -35,7 +35,7 @@ def keep_subjects_apart(rows: Rows, *, on_bad: OnBad, notes: list[str]) -> NDArr
         subject, split = rows.subjects[first], SPLITS[rows.split[first]]
         also = SPLITS[last[subject]]
         raise DataError(
-            f"a subject must stand in one split, got {subject!r} in {split} and {also} "
+            f"a subject must stand in one split, got {shown(subject)} in {split} and {also} "
             f"({len(people):,} such subjects); --on-bad skip leaves their {split} faces out"
         )
     counts = ", ".join(f"{int((~keep & (rows.split == i)).sum()):,} in {name}" for i, name in enumerate(SPLITS[:2]))
