@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test faults check bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -21,10 +21,14 @@ demo: $(READY) ## the whole story on generated faces: search, ensemble, export, 
 test: $(READY) ## all tests, the quick ones first (PYTEST_ARGS="-m 'not slow'" leaves some out, "-n 0" takes one process)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
-check: $(READY) ## ruff and mypy --strict
+faults: $(READY) ## kill, fill, stop what a search needs, 40 minutes; into tests/faults/results.json and tests/faults/README.md
+	$(BIN)/python tests/faults/run.py
+
+check: $(READY) ## ruff, mypy --strict, and known vulnerabilities of what constraints.txt pins
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict spaces trainables search
+	@$(BIN)/python .ci/audit $(VENV)/audit
 
 bench: $(READY) ## measure against peers, three quarters of an hour; into benchmarks/results.json and benchmarks/README.md
 	$(BIN)/python benchmarks/run.py

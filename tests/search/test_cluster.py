@@ -1,17 +1,22 @@
-"""What a trial takes of a cluster, and addresses where no cluster is."""
+"""What a trial takes of a cluster, and what Ray is told when it is started or joined."""
 
-import socket
-import time
+import json
+import os
+import pickle
 from typing import Any
 
 import pytest
 
-from search.cluster import Resources, _check_address, plan_resources
-from spaces.errors import DeviceError, SearchError
+from search.cluster import CHECKOUT, OwnRequest, Resources, _joining_options, _local_options, plan_resources
+from search.machines import Machine
+from spaces.errors import DeviceError
+
+GPU_NODE = {"CPU": 4.0, "GPU": 1.0}
 
 
-def plan(monkeypatch: pytest.MonkeyPatch, there: dict[str, float], **wanted: Any) -> Resources:
-    monkeypatch.setattr("ray.cluster_resources", lambda: there)
+def plan(monkeypatch: pytest.MonkeyPatch, *there: dict[str, float] | Machine, **wanted: Any) -> Resources:
+    machines = [kind if isinstance(kind, Machine) else Machine("node", kind) for kind in there]
+    monkeypatch.setattr("search.cluster.list_machines", lambda: machines)
     settings = {"cpus_per_trial": None, "gpus_per_trial": None, "max_concurrent": None, **wanted}
     return plan_resources(**settings)
 
@@ -51,38 +56,107 @@ def test_fewer_trials_run_at_once_when_fewer_are_wanted(monkeypatch: pytest.Monk
     assert plan(monkeypatch, {"CPU": 2.0}, max_concurrent=30).max_concurrent == 2
 
 
+def test_cores_of_machines_without_a_gpu_are_not_shared_among_those_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan(monkeypatch, {"CPU": 64.0}, GPU_NODE, GPU_NODE)
+
+    assert found == Resources(cpus=4.0, gpus=1.0, max_concurrent=2)
+
+
+def test_trial_must_find_its_cores_on_one_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan(monkeypatch, {"CPU": 3.0}, {"CPU": 3.0}, {"CPU": 0.0}, cpus_per_trial=2.0)
+
+    assert found.max_concurrent == 2
+
+
+def test_machines_that_may_still_be_started_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan(monkeypatch, {"CPU": 0.0}, Machine("gpu_spot", GPU_NODE, n=8))
+
+    assert found == Resources(cpus=4.0, gpus=1.0, max_concurrent=8)
+
+
+def test_trial_takes_what_else_the_owner_of_a_cluster_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = ({"CPU": 8.0, "memory": 16e9}, {"CPU": 8.0, "memory": 64e9, "a100": 2.0})
+
+    found = plan(monkeypatch, *there, others={"memory": 8e9, "a100": 1})
+
+    assert found.max_concurrent == 2
+    assert found.request() == {"cpu": 1.0, "gpu": 0.0, "memory": 8e9, "a100": 1}
+
+
+def test_request_of_a_trial_can_be_pickled_for_tune(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = OwnRequest(plan(monkeypatch, {**GPU_NODE, "memory": 8e9}, others={"memory": 1e9}))
+
+    assert pickle.loads(pickle.dumps(request)) == request
+
+
 @pytest.mark.parametrize(
     ("wanted", "sentence"),
     [
-        ({"gpus_per_trial": 1.0}, r"gpus-per-trial must be at most what the cluster has \(0\), got 1"),
+        ({"gpus_per_trial": 1.0}, r"gpus-per-trial must be at most what the cluster has on one node \(0\), got 1"),
         ({"gpus_per_trial": 1.5}, "gpus-per-trial must be a whole number where it is above 1, got 1.5"),
-        ({"cpus_per_trial": 64.0}, r"cpus-per-trial must be at most what the cluster has \(4\), got 64"),
+        ({"cpus_per_trial": 64.0}, r"cpus-per-trial must be at most what the cluster has on one node \(4\), got 64"),
+        ({"cpus_per_trial": 5.0}, r"on one node \(4\), got 5: node \(4 CPU, 0 GPU\); node \(4 CPU, 0 GPU\)$"),
         ({"cpus_per_trial": 0.0}, "cpus-per-trial must be above 0 where a trial has no GPU, got 0"),
+        ({"others": {"a100": 1}}, r"resource 'a100' of a trial must be at most .* on one node \(0\), got 1"),
+        ({"others": {"memory": 9e9}}, r"resource 'memory' of a trial must be at most .* \(0\), got 9e\+09"),
     ],
-    ids=["no gpu", "one and a half gpus", "too many cores", "no core"],
+    ids=["no gpu", "one and a half gpus", "too many cores", "cores of two nodes", "no core", "resource", "memory"],
 )
-def test_plan_is_refused_when_the_cluster_has_not_enough(
-    monkeypatch: pytest.MonkeyPatch, wanted: dict[str, float], sentence: str
+def test_plan_is_refused_when_no_node_has_enough(
+    monkeypatch: pytest.MonkeyPatch, wanted: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(DeviceError, match=sentence):
-        plan(monkeypatch, {"CPU": 4.0}, **wanted)
+        plan(monkeypatch, {"CPU": 4.0}, {"CPU": 4.0}, **wanted)
 
 
-def test_address_is_refused_at_once_when_nobody_answers() -> None:
-    started_s = time.monotonic()
-
-    with pytest.raises(SearchError, match=r"a Ray cluster must answer, got .*refused: address 127.0.0.1:9"):
-        _check_address("127.0.0.1:9")
-
-    assert time.monotonic() - started_s < 1.0
+def test_plan_is_refused_when_cores_and_gpu_are_on_different_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DeviceError, match=r"cpus-per-trial .* one node \(4\), got 8: node \(4 CPU, 1 GPU\)"):
+        plan(monkeypatch, {"CPU": 64.0}, GPU_NODE, cpus_per_trial=8.0, gpus_per_trial=1.0)
 
 
-@pytest.mark.parametrize("address", ["nowhere", "host:", "host:port", ":6379", "host:99999"])
-def test_address_is_refused_when_it_is_none(address: str) -> None:
-    with pytest.raises(SearchError, match="must be auto or HOST:PORT"):
-        _check_address(address)
+@pytest.fixture
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What options put into this process's environment, and into Ray's constants, is taken back."""
+    monkeypatch.setattr(os, "environ", {**os.environ, "RAY_AUTH_MODE": "disabled"})
+    monkeypatch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", True)
+    monkeypatch.setattr("search.cluster.check_address", lambda _: None)
 
 
-def test_address_is_taken_when_somebody_answers() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        _check_address(f"ray://127.0.0.1:{server.getsockname()[1]}")
+def test_workers_get_the_checkout_without_what_they_do_not_need(own_environment: None) -> None:
+    from ray._private.runtime_env.packaging import _get_excludes
+
+    env = _joining_options("10.0.0.7:6379")["runtime_env"]
+
+    is_left_out = _get_excludes(CHECKOUT, env["excludes"])
+    assert env["working_dir"] == str(CHECKOUT)
+    assert not [path for path in (CHECKOUT / "trainables").rglob("*.py") if is_left_out(path)]
+    assert all(is_left_out(CHECKOUT / name) for name in ("data", "runs", "models", ".venv", "x.arrow"))
+
+
+def test_workers_are_told_to_be_quiet_and_no_secret(own_environment: None) -> None:
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = "hush"
+
+    env = _joining_options("auto")["runtime_env"]
+
+    assert env["env_vars"]["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert "hush" not in json.dumps(env)
+
+
+def test_job_keeps_the_code_and_the_variables_that_it_came_with(own_environment: None) -> None:
+    job = {"working_dir": "gcs://code.zip", "env_vars": {"MLFLOW_DISABLE_TELEMETRY": "false"}}
+    os.environ["RAY_JOB_CONFIG_JSON_ENV_VAR"] = json.dumps({"runtime_env": job})
+
+    env = _joining_options("auto")["runtime_env"]
+
+    assert "working_dir" not in env
+    assert "MLFLOW_DISABLE_TELEMETRY" not in env["env_vars"]
+    assert "RAY_USAGE_STATS_ENABLED" in env["env_vars"]
+
+
+def test_local_ray_stays_on_this_machine(own_environment: None) -> None:
+    import ray._private.ray_constants as constants
+
+    _local_options()
+
+    assert constants.ENABLE_RAY_CLUSTER is False
+    assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
