@@ -26,9 +26,23 @@ COSTS = ("ray", "slow")
 """Markers from cheap to dear; a test without any of them is cheaper still."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests first, so that a mistake shows early."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Tests marked `faults` take minutes each, and are asked for."""
+    group = parser.getgroup("faults")
+    group.addoption(
+        "--faults", choices=("small", "full"), help="run the tests marked faults too: things fail a few times, or often"
+    )
+    group.addoption("--faults-rows", metavar="FILE", help="write what they measured there, as JSON")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Quick tests first, so that a mistake shows early; those marked `faults` only where they were asked for."""
     items.sort(key=_cost)
+    if config.getoption("faults") or "faults" in config.getoption("markexpr"):
+        return
+    if left_out := [item for item in items if item.get_closest_marker("faults")]:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("faults")]
 
 
 def _cost(item: pytest.Item) -> int:
