@@ -9,7 +9,7 @@ from typing import Any
 
 from search.bag_record import BagRecord, iter_bags, read_bag
 from search.candidates import Candidate, late_epochs, load_candidate
-from search.cluster import Resources, start_ray
+from search.cluster import Resources
 from search.console import SearchConsole
 from search.ensemble.bagging import BagJob, BagOutcome, affordable_bags, deadlines, scored_history, train_bags
 from search.final_records import parent_key, run_key
@@ -17,11 +17,14 @@ from search.folder import SearchFolder, TrialRecord
 from search.follow import resources_of
 from search.gpu_sharing import share_gpus
 from search.interrupts import gentle_signals
+from search.lost_workers import Loss
 from search.plan import EnsemblePlan
+from search.ready_nodes import start_nodes
 from search.tracking import Tracker
 from search.wanted_bags import wanted_bags
 from spaces.config import TrialConfig
 from trainables.data.table import FaceTable
+from trainables.environment import read_environment
 from trainables.run import TrialOrder
 
 LEAST_BAGS_S = 60.0
@@ -68,7 +71,7 @@ def bag_candidates(
     places = [find_bag(there, bag) for bag in wanted]
     missing = [number for number, place in enumerate(places) if not place.is_over]
     if missing:
-        start_ray(plan.address)
+        start_nodes(plan.address, folder, table)
         configs = [TrialConfig.from_flat(places[number].record.settings) for number in missing]
         resources = resources_of(plan, share_gpus(plan, configs, table.info))
         missing = missing[: _n_affordable(ranked, plan=plan, slots=resources.max_concurrent)]
@@ -79,7 +82,7 @@ def bag_candidates(
             place = places[number]
             places[number] = Place(place.folder or folder.ensemble_dir / next(ids), place.record)
         jobs = bag_jobs([places[number] for number in missing], plan=plan, table=table, resources=resources)
-        _train(jobs, resources, screen=screen, tracker=tracker)
+        _train(jobs, resources, screen=screen, tracker=tracker, silent_s=plan.silent_s)
     return [candidate for place in places for candidate in _load(place, n_snapshots=plan.n_snapshots)]
 
 
@@ -113,7 +116,9 @@ def bag_jobs(places: Sequence[Place], *, plan: EnsemblePlan, table: FaceTable, r
         order = TrialOrder(
             trial_id=place.folder.name,
             settings=place.record.settings,
-            table=str(table.path.absolute()),
+            table=table.origin,
+            content_hash=table.info.content_hash,
+            environment=dict(read_environment()),
             folder=str(place.folder),
             device=own.device,
             n_threads=own.n_threads,
@@ -121,6 +126,7 @@ def bag_jobs(places: Sequence[Place], *, plan: EnsemblePlan, table: FaceTable, r
             deadline_s=deadline_s,
             gpu_share=own.gpu_share,
             asks_unseen=True,
+            silent_s=plan.silent_s,
         )
         jobs.append(BagJob(order, place.record))
     return jobs
@@ -194,7 +200,9 @@ def _free_ids(folder: SearchFolder, tracker: Tracker) -> Iterator[str]:
             yield bag_id
 
 
-def _train(jobs: Sequence[BagJob], resources: Resources, *, screen: SearchConsole, tracker: Tracker) -> None:
+def _train(
+    jobs: Sequence[BagJob], resources: Resources, *, screen: SearchConsole, tracker: Tracker, silent_s: float
+) -> None:
     """Train bags; those that this is interrupted in are preempted."""
     screen.expect(len(jobs))
     still_open: dict[str, Path] = {}
@@ -211,9 +219,20 @@ def _train(jobs: Sequence[BagJob], resources: Resources, *, screen: SearchConsol
         del still_open[outcome.bag_id]
         _close_bag(outcome, screen, tracker)
 
+    def note_loss(bag_id: str, loss: Loss) -> None:
+        screen.message(f"{bag_id} lost its worker: {loss.words}; it goes on in another one")
+
     try:
         with gentle_signals():
-            train_bags(jobs, resources, on_start=note_start, on_epoch=note_epoch, on_end=note_end)
+            train_bags(
+                jobs,
+                resources,
+                on_start=note_start,
+                on_epoch=note_epoch,
+                on_end=note_end,
+                on_loss=note_loss,
+                silent_s=silent_s,
+            )
     finally:
         for bag_id in sorted(still_open):
             _settle_bag(run_key(bag_id, tracker), still_open[bag_id], tracker)

@@ -1,15 +1,25 @@
 """What Ray Tune tells about trials, passed on to the recorder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from search.disk_watch import DiskWatch
 from search.ends import TrialEnd
 from search.folder import TrialRecord
+from search.lost_workers import Loss, LostWorkers
 from search.recorder import Recorder
+from search.same_errors import MOST_SAME
+from search.worker_keeper import WorkerKeeper
+from spaces.errors import SearchError
+from trainables.trial import GIVES_UP
+
+SILENT_NODE = "unavailable"
+"""What Ray says of a worker whose machine it can't reach, before it knows that the machine has gone."""
 
 Hook = TypeVar("Hook", bound=Callable[..., None])
 
@@ -40,6 +50,15 @@ def lighten(trial: Trial) -> None:
     trial.config, trial.evaluated_params, trial.experiment_tag = {}, {}, ""
 
 
+def error_text(trial: Trial) -> str:
+    """What Ray says of a trial's last error."""
+    try:
+        file = trial.error_file
+        return Path(file).read_text(encoding="utf-8", errors="replace").rpartition("Failure #")[2] if file else ""
+    except (AttributeError, OSError):  # without a storage, Tune keeps none
+        return ""
+
+
 class RecordingCallback(Callback):
     """Maps Tune's trials to our records and tells the recorder of them.
 
@@ -47,6 +66,10 @@ class RecordingCallback(Callback):
         recorder: notes what happens.
         records: Tune's trial id to our record, filled by the searcher.
         halt: is called when a trial could not be recorded (a full disk), so that no other begins.
+        losses: counts the workers that trials lose.
+        keeper: looks after workers; nobody does if None.
+        disk: tries whether the search's folder can be written to; nobody does if None.
+        say: shows a line to a person.
         spared: our trial id to the faces it had seen when the scheduler let it go on, kept up to date by that.
     """
 
@@ -56,9 +79,17 @@ class RecordingCallback(Callback):
         records: Mapping[str, TrialRecord],
         *,
         halt: Callable[[], None] = lambda: None,
+        losses: LostWorkers | None = None,
+        keeper: WorkerKeeper | None = None,
+        disk: DiskWatch | None = None,
+        say: Callable[[str], None] = lambda _: None,
         spared: Mapping[str, int] | None = None,
     ) -> None:
         self.trouble: Exception | None = None
+        self._losses = losses or LostWorkers()
+        self._keeper, self._disk = keeper, disk
+        self._say = say
+        self._given_up: set[str] = set()
         self._recorder = recorder
         self._records = records
         self._halt = halt
@@ -79,14 +110,46 @@ class RecordingCallback(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """An epoch was reported, and the scheduler has judged it."""
+        if trial.trial_id in self._given_up:
+            return
         record = self._records[trial.trial_id]
         record.spared = self._spared.get(record.trial_id, record.spared)
         self._recorder.epoch(record.trial_id, own_report(result))
 
     @never_raising
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Tune has gone once round its loop."""
+        hopeless = self._recorder.same_errors.hopeless
+        if hopeless is not None and self.trouble is None:
+            self.note_trouble(
+                SearchError(
+                    f"trials must not fail one like the other, got {MOST_SAME} in a row with: {hopeless}; "
+                    f"mend it, then go on with 'affectune resume {self._recorder.search}'"
+                )
+            )
+        if self._keeper is not None:
+            self._keeper.look(trials)
+        if self._disk is not None:
+            self._disk.look()
+
+    @never_raising
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A worker was lost and its trial waits for another."""
-        self._recorder.trial_preempted(self._records[trial.trial_id].trial_id)
+        """A worker was lost, and its work waits for another; unless it has lost too many."""
+        text = error_text(trial)
+        if SILENT_NODE in text and self._keeper is not None and self._keeper.has_lost_machine(trial):
+            self._losses.expect(trial.trial_id, "preempted", "its machine went away")
+        loss = self._losses.note(trial.trial_id, text)
+        self._note_what_was_told(trial)
+        if loss.cause == "preempted":
+            trial.max_failures += 1  # Tune counts this one too
+        for record in self.records_of(trial):
+            self._recorder.worker_lost(record.trial_id, loss)
+        if not loss.is_last:
+            self._say(f"{trial.config.get('trial_id')} lost its worker: {loss.words}; it goes on in another one")
+        else:
+            self._given_up.add(trial.trial_id)
+            trial.config = {**trial.config, GIVES_UP: True}
+            self._fail(trial, loss)
 
     @never_raising
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -97,9 +160,14 @@ class RecordingCallback(Callback):
 
     @never_raising
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial's workers were lost more often than it may be retried."""
-        self._given_up(self._records[trial.trial_id], trial.num_failures)
+        """A worker could not even begin, again and again."""
+        if trial.trial_id not in self._given_up:
+            self._fail(trial, self._losses.note(trial.trial_id, error_text(trial)))
         lighten(trial)
+
+    def records_of(self, trial: Trial) -> Sequence[TrialRecord]:
+        """Of our trials behind one of Tune's."""
+        return [self._records[trial.trial_id]]
 
     def get_state(self) -> None:
         """Nothing goes into Tune's snapshots: the records are on disk."""
@@ -108,10 +176,20 @@ class RecordingCallback(Callback):
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
+    def _note_what_was_told(self, trial: Trial) -> None:
+        """The next worker tells an epoch again only where it has not arrived."""
+        order = trial.config.get("order")
+        if order and "n_told" in order:
+            (record,) = self.records_of(trial)
+            trial.config = {**trial.config, "order": {**order, "n_told": record.epochs}}
+
+    def _fail(self, trial: Trial, loss: Loss) -> None:
+        for record in self.records_of(trial):
+            self._fail_one(record, loss)
+
     @never_raising
-    def _given_up(self, record: TrialRecord, n_lost: int) -> None:
+    def _fail_one(self, record: TrialRecord, loss: Loss) -> None:
         """A trial failed with its workers, which may all have been lost before it began."""
         if record.end is None:
             self._recorder.trial_started(record)
-        error = f"worker was lost {n_lost} times (out of memory, or its machine went away)"
-        self._recorder.trial_ended(record.trial_id, "failed", error=error)
+        self._recorder.trial_ended(record.trial_id, "failed", error=loss.sentence)

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from search.folder import SearchFolder, TrialRecord
-from spaces.errors import DataError, EnsembleError
+from spaces.config import TrialConfig
+from spaces.errors import ConfigError, DataError, EnsembleError
 from trainables.checkpoint import load_network
 from trainables.data.label_orders import columns_for
 from trainables.epochs import EPOCHS_FILE, load_epoch_scores
@@ -117,10 +118,10 @@ def trial_candidates(folder: SearchFolder, records: Sequence[TrialRecord]) -> li
 
 
 def unreadable_trials(folder: SearchFolder, records: Sequence[TrialRecord], found: Sequence[Candidate]) -> list[str]:
-    """A sentence for each trial that has weights but no scores that could be read."""
+    """A sentence for each trial that has weights but no scores or settings that could be read."""
     keys = {candidate.key for candidate in found}
     return [
-        f"{record.trial_id} left out: its scores can't be read"
+        f"{record.trial_id} left out: its scores or settings can't be read"
         for record in records
         if record.trial_id not in keys
         and record.end not in ("diverged", "failed")
@@ -132,7 +133,8 @@ def load_candidate(key: str, folder: Path, config: dict[str, Any], *, is_complet
     """A candidate from its folder, or None where it left too little to vote."""
     try:
         scores = load_scores(folder / SCORES_FILE)
-    except DataError:
+        config = TrialConfig.from_flat(config).to_flat()
+    except (ConfigError, DataError):
         return None
     candidate = Candidate(key, folder, config, scores, is_complete, variants=_variants(folder, scores))
     return candidate if _has_weights(candidate) else None

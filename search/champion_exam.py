@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from search.artifact_files import MEMBERS_FILE
 from search.evaluate import LoadedEnsemble, load_ensemble
 from search.evaluation import Tally
-from search.export import MEMBERS_FILE, read_artifact_file
-from spaces.errors import AffectuneError, DataError, ModelError
-from trainables.data.table import FaceTable, Split, open_table
+from search.export import read_artifact_file
+from search.named_table import open_named_table
+from spaces.errors import AffectuneError, DataError, ModelError, OutputError, UsageError
+from trainables.data.table import FaceTable, Split
 from trainables.metrics import macro_f1
 
 
@@ -90,8 +92,8 @@ def first_line(error: Exception) -> str:
 def _own_table(provenance: Mapping[str, Any]) -> FaceTable | None:
     """The table that an ensemble was chosen on, if it is still there and the same."""
     try:
-        table = open_table(Path(provenance["data"]))
-    except (KeyError, DataError):
+        table = open_named_table(provenance["data"], content_hash=provenance.get("data_hash") or "")
+    except (KeyError, DataError, OutputError, UsageError):
         return None
     return table if table.info.content_hash == provenance.get("data_hash") else None
 

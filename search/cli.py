@@ -8,6 +8,7 @@ import argparse
 import configparser
 import errno
 import importlib.util
+import io
 import os
 import sys
 import tempfile
@@ -63,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_private()
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text
     words = list(sys.argv[1:] if argv is None else argv)
     with polite_kill():
         return _guarded(lambda: _run(words))
@@ -71,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> "CommandParser":
     """The parser of all commands. Each leaves its function in `run`: arguments in, exit code out."""
     from search.command_parser import CommandParser
-    from search.commands import cache, data, demo, final, launch, model, reproduce, spaces, tools
+    from search.commands import cache, data, demo, final, launch, model, reproduce, spaces, status, tools
 
     parser = CommandParser(
         prog="affectune",
@@ -81,7 +84,7 @@ def build_parser() -> "CommandParser":
     )
     parser.add_argument("--version", action="version", version=f"affectune {version()}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for module in (demo, data, spaces, launch, reproduce, final, model, cache, tools):
+    for module in (demo, data, spaces, launch, status, reproduce, final, model, cache, tools):
         module.register(subparsers)
     return parser
 

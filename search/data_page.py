@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainables.data.contact_sheet import sample_rows
+from trainables.data.stores import is_uri
 from trainables.data.table import SPLITS, FaceTable
 
 _FACE_COLUMNS = 22
@@ -20,7 +21,7 @@ def to_document(table: FaceTable) -> dict[str, Any]:
     info = table.info
     counts = {split: dict(zip(info.classes, info.class_counts[split], strict=True)) for split in SPLITS}
     return {
-        "path": str(table.path),
+        "path": named(table),
         "classes": list(info.classes),
         "image_px": info.image_px,
         "channels": info.channels,
@@ -36,12 +37,17 @@ def to_document(table: FaceTable) -> dict[str, Any]:
     }
 
 
+def named(table: FaceTable) -> str:
+    """A table's folder as it was told, or the URI that it is a copy of."""
+    return table.origin if is_uri(table.origin) else str(table.path)
+
+
 def print_table(table: FaceTable, console: Console) -> None:
     """Counts per class and split, then everything else in a line each. The test split is not opened."""
     info = table.info
     colour = "grey" if info.channels == 1 else "colour"
     total = sum(info.rows.values())
-    title = f"{table.path}: {total:,} faces, {info.image_px} x {info.image_px} px, {colour}"
+    title = f"{named(table)}: {total:,} faces, {info.image_px} x {info.image_px} px, {colour}"
     console.print(title, style="bold", markup=False, soft_wrap=True)
     counts = Table("class", *SPLITS, box=None, pad_edge=False, header_style="dim")
     for column in counts.columns[1:]:

@@ -1,6 +1,6 @@
 """What Ray Tune drives for a search: workers of a kind, and who orders, judges and notes what they do."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,8 +8,10 @@ from ray import tune
 
 from search.callbacks import RecordingCallback
 from search.cluster import Resources
+from search.disk_watch import DiskWatch
 from search.folder import SearchFolder, TrialRecord
 from search.interrupts import gentle_signals
+from search.lost_workers import MOST_LOST, LostWorkers
 from search.packs.callbacks import PackCallback
 from search.packs.runs import PackRuns
 from search.packs.searcher import Pack, PackSearcher
@@ -21,13 +23,13 @@ from search.searcher import SpaceSearcher
 from search.state import SearchState
 from search.strata import epoch_faces, named_ratios
 from search.study_journal import METRIC, StudyJournal
+from search.worker_keeper import WorkerKeeper
 from spaces.space import SearchSpace
 from trainables.data.table import FaceTable
+from trainables.environment import read_environment
 from trainables.heads.pack_run import PackedTrial, PackOrder
 from trainables.run import TrialOrder
 from trainables.trial import PackTrial, Trial
-
-MAX_LOST_WORKERS = 3
 
 
 class Work(NamedTuple):
@@ -38,6 +40,8 @@ class Work(NamedTuple):
     resources: Resources
     recorder: Recorder
     ends_s: float | None
+    silent_s: float
+    say: Callable[[str], None]
 
 
 class Drive(NamedTuple):
@@ -60,8 +64,13 @@ def drive_trials(
 ) -> Drive:
     """A worker takes one trial at a time."""
     searcher = SpaceSearcher(state, journal, order=lambda record, ends_s: _order(record, work, ends_s), **bounds)
-    spared = scheduler.spared if scheduler else None
-    callback = RecordingCallback(work.recorder, searcher.records, halt=searcher.halt, spared=spared)
+    callback = RecordingCallback(
+        work.recorder,
+        searcher.records,
+        halt=searcher.halt,
+        spared=scheduler.spared if scheduler else None,
+        **_care(work, lambda trial: searcher.records[trial.trial_id]),
+    )
     return Drive(worker, searcher, callback, scheduler)
 
 
@@ -84,7 +93,9 @@ def drive_packs(
                 PackedTrial(record.trial_id, record.config, str(work.folder.trial_dir(record.trial_id)))
                 for record in pack.records
             ),
-            table=str(work.table.path.absolute()),
+            table=work.table.origin,
+            content_hash=work.table.info.content_hash,
+            environment=dict(read_environment()),
             device=work.resources.device,
             n_threads=work.resources.n_threads,
             keep_weights=keep_weights,
@@ -92,11 +103,13 @@ def drive_packs(
             keep_always=("t0000",),
             deadline_s=ends_s,
             gpu_share=work.resources.gpu_share,
+            silent_s=work.silent_s,
         ).to_dict()
 
     runs.keep_lost_trials(state.records)
     searcher = PackSearcher(state, journal, order=order, last_pack=runs.last_pack, **bounds)
-    callback = PackCallback(work.recorder, searcher.packs, runs=runs, halt=searcher.halt)
+    care = _care(work, lambda pack: searcher.packs[pack.trial_id].records[0])
+    callback = PackCallback(work.recorder, searcher.packs, runs=runs, halt=searcher.halt, **care)
     return Drive(PackTrial, searcher, callback)
 
 
@@ -130,7 +143,7 @@ def run_drive(drive: Drive, folder: SearchFolder, *, resources: Resources, n_lau
             checkpoint_config=tune.CheckpointConfig(
                 checkpoint_frequency=0, checkpoint_at_end=False
             ),  # a trial keeps its own
-            failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
+            failure_config=tune.FailureConfig(max_failures=MOST_LOST + 1),
             verbose=0,
         ),
     )
@@ -146,7 +159,9 @@ def _order(record: TrialRecord, work: Work, deadline_s: float | None) -> dict[st
     return TrialOrder(
         trial_id=record.trial_id,
         settings=record.config,
-        table=str(work.table.path.absolute()),
+        table=work.table.origin,
+        content_hash=work.table.info.content_hash,
+        environment=dict(read_environment()),
         folder=str(work.folder.trial_dir(record.trial_id)),
         device=resources.device,
         n_threads=resources.n_threads,
@@ -154,7 +169,18 @@ def _order(record: TrialRecord, work: Work, deadline_s: float | None) -> dict[st
         deadline_s=deadline_s,
         search_ends_s=work.ends_s,
         gpu_share=resources.gpu_share,
+        silent_s=work.silent_s,
+        n_told=record.epochs,
     ).to_dict()
+
+
+def _care(work: Work, record_of: Callable[[tune.experiment.Trial], TrialRecord]) -> dict[str, Any]:
+    """Who counts the workers that are lost and looks after the others; the words of a callback."""
+    losses = LostWorkers()
+    keeper = WorkerKeeper(
+        losses, lambda trial: work.folder.trial_dir(record_of(trial).trial_id), silent_s=work.silent_s
+    )
+    return {"losses": losses, "keeper": keeper, "disk": DiskWatch(work.folder), "say": work.say}
 
 
 def build_scheduler(

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from search.artifact_files import MEMBERS_FILE
 from search.evaluate import load_ensemble
 from search.model_card import full_card
 from search.onnx_export import write_onnx
@@ -30,7 +31,6 @@ from trainables.models.architectures.network import encoder_design
 from trainables.outputs import new_folder, staging_folder
 
 MEMBERS_FORMAT = 3
-MEMBERS_FILE = Path("artifacts", "ensemble", "members.json")
 CARD_FILE = "MODEL_CARD.md"
 ONNX_FILE = "ensemble.onnx"
 PREDICTOR_FILE = Path(__file__).with_name("predictor.py")

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,11 +57,12 @@ def build_ensemble(folder: SearchFolder, plan: EnsemblePlan, *, screen_to_stderr
         EnsembleError: nothing is left that could vote.
     """
     started_s = time.time()
+    folder.read_summary()  # one that is broken is to be known before the work, not after it
     manifest, records = folder.read_manifest(), folder.read_records()
     if plan.time_budget_s is None:
         plan = replace(plan, time_budget_s=max(LEAST_BAGS_S, manifest.wall_s))
     table = open_same_table(manifest)
-    others = None if plan.also is None else read_other_faces(Path(plan.also), table)
+    others = None if plan.also is None else read_other_faces(plan.also, table)
     ranked = usable(records)
     if not ranked:
         raise SearchError(f"search must have a scored trial, got {len(records)} without: {folder.path}")

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from search.ends import TrialEnd
-from spaces.errors import OutputError, SearchError, UsageError, near_miss
-from spaces.loading import parse_space
+from spaces.documents import read_document
+from spaces.errors import OutputError, SearchError, UsageError, near_miss, shown
+from spaces.loading import parse_space, space_text
 from spaces.space import SearchSpace
 from trainables.outputs import write_text
+from trainables.patience import Patience
 
 MANIFEST_FILE = "search.json"
 SPACE_FILE = "space.yaml"
@@ -23,6 +25,7 @@ LOCK_FILE = "lock"
 ENSEMBLE_FILE = "ensemble/ensemble.json"
 MAX_NAME = 64
 """Characters of a search's name."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 UNBEGUN_FILES = (LOCK_FILE, SPACE_FILE)
 """What a launch may leave that was killed before the search began: the manifest is what begins it."""
 
@@ -52,6 +55,7 @@ class SearchManifest:
         launched_s: Unix time of the latest launch.
         n_launches: so far.
         plan: how it is searched, as `SearchPlan` has it.
+        space: the text of space.yaml, to know a later change of that by; empty in older folders.
     """
 
     name: str
@@ -69,6 +73,7 @@ class SearchManifest:
     launched_s: float = 0.0
     n_launches: int = 1
     plan: dict[str, Any] = field(default_factory=dict)
+    space: str = ""
 
 
 @dataclass
@@ -86,7 +91,8 @@ class TrialRecord:
         epochs: how many were run.
         history: the reports, an epoch each.
         wall_s: seconds of training and scoring.
-        n_preempted: how often its worker was lost and it went on in another.
+        n_preempted: how often its machine went away, or its search ended, and it went on in another worker.
+        n_lost: how often its worker crashed, was killed or hung.
         error: one sentence, where it failed.
         spared: faces it had seen when the scheduler would have stopped it and let it go on; None if it never would.
     """
@@ -102,6 +108,7 @@ class TrialRecord:
     history: list[dict[str, Any]] = field(default_factory=list)
     wall_s: float = 0.0
     n_preempted: int = 0
+    n_lost: int = 0
     error: str = ""
     spared: int | None = None
 
@@ -117,10 +124,16 @@ class TrialRecord:
 
 
 class SearchFolder:
-    """Paths and documents of one search."""
+    """Paths and documents of one search.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the folder.
+        patience: how what a search notes while it runs waits for a full disk.
+    """
+
+    def __init__(self, path: Path, patience: Patience | None = None) -> None:
         self.path = path
+        self.patience = patience or Patience()
 
     @property
     def name(self) -> str:
@@ -145,32 +158,31 @@ class SearchFolder:
     @property
     def heads(self) -> "SearchFolder":
         """Of the search of heads alone that goes before this one, where one does."""
-        return SearchFolder(self.path.with_name(f"{self.name}-heads"))
+        return SearchFolder(self.path.with_name(f"{self.name}-heads"), self.patience)
 
     def trial_dir(self, trial_id: str) -> Path:
         """What a trial left."""
         return self.path / "trials" / trial_id
 
     def write_manifest(self, manifest: SearchManifest) -> None:
-        """Replace search.json."""
+        """Replace search.json; it takes up what space.yaml says where it did not know that yet."""
+        space_file = self.path / SPACE_FILE
+        if not manifest.space and space_file.exists():
+            manifest = replace(manifest, space=space_file.read_text(encoding="utf-8", errors="replace"))
         self._write_json(MANIFEST_FILE, asdict(manifest))
 
     def read_manifest(self) -> SearchManifest:
         """What was asked.
 
         Raises:
-            SearchError: search.json is broken.
+            SearchError: search.json is broken, or of a newer version.
         """
-        try:
-            fields = json.loads((self.path / MANIFEST_FILE).read_text(encoding="utf-8"))
-            return SearchManifest(**{**fields, "classes": tuple(fields["classes"])})
-        except (ValueError, TypeError, KeyError) as error:
-            raise SearchError(f"{MANIFEST_FILE} could not be read, {error}: {self.path}") from error
+        return read_document(self.path / MANIFEST_FILE, SearchManifest, error=SearchError)
 
     def update_manifest(self, **changes: Any) -> SearchManifest:
         """Change some fields of search.json."""
         manifest = replace(self.read_manifest(), **changes)
-        self.write_manifest(manifest)
+        self.patience(lambda: self.write_manifest(manifest))
         return manifest
 
     def read_space(self) -> SearchSpace:
@@ -181,10 +193,10 @@ class SearchFolder:
             SpaceError: it makes no sense.
         """
         path = self.path / SPACE_FILE
-        try:
-            return parse_space(path.read_text(encoding="utf-8"), where=str(path))
-        except FileNotFoundError:
-            raise SearchError(f"search {self.name!r} must have its {SPACE_FILE}, got none: {self.path}") from None
+        if not path.is_file():
+            raise SearchError(f"search {self.name!r} must have its {SPACE_FILE}, got none: {self.path}")
+        text, _ = space_text(path)
+        return parse_space(text, where=str(path))
 
     def remove_tune_dirs(self) -> None:
         """Ray Tune's own state is of use to nobody once a launch has ended: all that counts stands in this folder."""
@@ -203,7 +215,8 @@ class SearchFolder:
         """Replace a trial's trial.json."""
         # A field a line: with json's own indentation, C's encoder would not be used, and this is written every epoch.
         fields = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in vars(record).items())
-        write_text(self.path / "trials" / record.trial_id / "trial.json", f"{{\n{fields}\n}}\n")
+        path = self.path / "trials" / record.trial_id / "trial.json"
+        self.patience(lambda: write_text(path, f"{{\n{fields}\n}}\n"))
 
     def read_records(self) -> list[TrialRecord]:
         """All trials, by number.
@@ -219,9 +232,13 @@ class SearchFolder:
         return self.path / SUMMARY_FILE
 
     def read_summary(self) -> dict[str, Any]:
-        """summary.json, or nothing where no ensemble was built yet."""
+        """summary.json, or nothing where no ensemble was built yet.
+
+        Raises:
+            SearchError: it is broken.
+        """
         file = self.path / SUMMARY_FILE
-        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+        return read_document(file, dict[str, Any], error=SearchError) if file.exists() else {}
 
     def write_ensemble(self, ensemble: Mapping[str, Any]) -> None:
         """Replace ensemble.json."""
@@ -231,12 +248,12 @@ class SearchFolder:
         """The ensemble's members and scores.
 
         Raises:
-            SearchError: there is none yet.
+            SearchError: there is none yet, or it is broken.
         """
         file = self.path / ENSEMBLE_FILE
         if not file.exists():
             raise SearchError(f"search {self.name!r} has no ensemble yet; run `affectune ensemble {self.name}` first")
-        return dict(json.loads(file.read_text(encoding="utf-8")))
+        return read_document(file, dict[str, Any], error=SearchError)
 
     def _last_write_s(self) -> float:
         """Unix time at which a trial of the search was last heard of; 0 where none was."""
@@ -248,10 +265,14 @@ class SearchFolder:
 
 
 def _read_record(file: Path) -> TrialRecord:
-    try:
-        return TrialRecord(**json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise SearchError(f"trial.json could not be read, {error}: {file}") from error
+    record = read_document(file, TrialRecord, error=SearchError)
+    if record.trial_id != file.parent.name or not re.fullmatch(rf"t0*{record.number}", record.trial_id):
+        got = f"{shown(record.trial_id)} with number {record.number}"
+        raise SearchError(f"trial.json must be of the trial in whose folder it stands, got {got}: {file}")
+    for epoch in record.history:
+        if not isinstance(epoch.get("epoch"), int) or not all(isinstance(each, int | float) for each in epoch.values()):
+            raise SearchError(f"epochs of trial.json must be numbers, got {shown(epoch)}: {file}")
+    return record
 
 
 def create_folder(storage: Path, name: str) -> SearchFolder:
@@ -262,7 +283,7 @@ def create_folder(storage: Path, name: str) -> SearchFolder:
         OutputError: the storage can't be written.
         SearchError: a search of this name is there already.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or len(name) > MAX_NAME:
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
         raise UsageError(f"name must be letters, digits, '.', '_' or '-', at most {MAX_NAME}, got {name!r}")
     path = storage.absolute() / name
     nearest = next(folder for folder in path.parents if folder.exists())
@@ -284,10 +305,10 @@ def open_folder(storage: Path, name: str) -> SearchFolder:
         SearchError: the storage holds no search of this name; the near miss is offered.
     """
     path = storage.absolute() / name
-    if not (path / MANIFEST_FILE).is_file():
+    if not _NAME.fullmatch(name) or not (path / MANIFEST_FILE).is_file():
         there = [file.parent.name for file in storage.glob(f"*/{MANIFEST_FILE}")]
         hint = near_miss(name, there) or "; it holds none"
-        raise SearchError(f"search must be in the storage, got {name!r}: {storage}{hint}")
+        raise SearchError(f"search must be in the storage, got {shown(name)}: {storage}{hint}")
     return SearchFolder(path)
 
 

@@ -25,6 +25,8 @@ from search.tracking import Tracker
 from spaces.errors import SearchError
 from spaces.space import SearchSpace
 from trainables.data.table import FaceTable
+from trainables.outputs import sweep_leftovers
+from trainables.patience import Patience
 from trainables.trial import Trial
 
 CLOSING_S = 6.0
@@ -81,6 +83,7 @@ def follow(
     space, started_s = state.sampler.space, manifest.launched_s
     is_in_packs = is_packed(space)
     screen = _screen(state, plan, is_in_packs=is_in_packs, to_stderr=screen_to_stderr)
+    folder.patience = Patience(screen.message)
     tracker = Tracker(manifest.tracking_uri, folder.name, folder.tracking_dir, on_trouble=screen.message)
     settle_runs(tracker, state.records)
     parent = tracker.start_search(name=folder.name, params=_launch_params(space, table, plan, resources))
@@ -92,10 +95,12 @@ def follow(
         keep_weights=plan.keep_weights,
         earlier=state.records,
     )
-    journal = StudyJournal(folder.path / STUDY_FILE, state.sampler.events)
+    journal = StudyJournal(folder.path / STUDY_FILE, state.sampler.events, patience=folder.patience)
     bounds = _bounds(plan, started_s, max_concurrent=resources.max_concurrent)
     pack_runs = PackRuns(tracker, parent, folder)
-    work = Work(folder, table, resources, recorder, ends_s=bounds["deadline_s"])
+    work = Work(
+        folder, table, resources, recorder, ends_s=bounds["deadline_s"], silent_s=plan.silent_s, say=screen.message
+    )
     interrupted = True
     try:
         if is_in_packs:
@@ -109,6 +114,7 @@ def follow(
             pack_runs.publish_best(list(recorder.records.values()))
     finally:
         try:
+            sweep_leftovers(folder.path, everywhere=True)
             recorder.close_open_trials()
             journal.close()
             pack_runs.close_open_packs()
@@ -156,7 +162,7 @@ def _launch_params(space: SearchSpace, table: FaceTable, plan: SearchPlan, resou
     return {
         "space": space.name,
         "space_hash": space.content_hash(),
-        "data": str(table.path),
+        "data": table.origin,
         "data_hash": table.info.content_hash,
         "classes": ",".join(table.info.classes),
         **{f"plan.{name}": value for name, value in vars(plan).items()},

@@ -1,7 +1,7 @@
 """From a search's ensemble to its artifact: networks, card and provenance in one place, and in the summary."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -11,8 +11,9 @@ from typing import Any
 from search.candidates import ONE_LOOK
 from search.card_pictures import card_pictures
 from search.card_sections import search_card
+from search.ensemble_document import as_written, check_ensemble
 from search.export import CARD_FILE, ArtifactNetwork, write_artifact
-from search.folder import SearchFolder, SearchManifest
+from search.folder import ENSEMBLE_FILE, SearchFolder, SearchManifest
 from search.options import Limits, Option, pick_option
 from search.prelaunch import open_same_table
 from search.recorder import count_ends
@@ -75,10 +76,14 @@ def export_search(folder: SearchFolder, out: Path, order: ExportOrder = PLAINLY)
         TrackingError: the registry does not answer.
     """
     ensemble, manifest = folder.read_ensemble(), folder.read_manifest()
-    option = _option(ensemble, order.limits, folder)
+    parts = check_ensemble(ensemble, folder.path / ENSEMBLE_FILE)
+    option = _option(parts.options, order.limits, folder)
     networks = _networks(folder, ensemble, option)
+    summary = folder.read_summary()
     ends = count_ends(folder.read_records())
-    card = search_card(folder.name, ensemble, option, ends=ends, data=_data(manifest, order.licence))
+    with as_written(folder.path / ENSEMBLE_FILE):
+        card = search_card(folder.name, ensemble, option, ends=ends, data=_data(manifest, order.licence))
+        pictures = card_pictures(ensemble)
     path = write_artifact(
         out,
         networks=networks,
@@ -88,9 +93,8 @@ def export_search(folder: SearchFolder, out: Path, order: ExportOrder = PLAINLY)
         temperature=option.temperature,
         replace=order.replace,
         with_onnx=order.with_onnx,
-        attachments=card_pictures(ensemble),
+        attachments=pictures,
     )
-    summary = folder.read_summary()
     folder.write_summary({**summary, "artifact": str(path.absolute())})
     _note_artifact(folder, path)
     registration = None
@@ -100,12 +104,8 @@ def export_search(folder: SearchFolder, out: Path, order: ExportOrder = PLAINLY)
     return Exported(path, option, registration)
 
 
-def _option(ensemble: Mapping[str, Any], limits: Limits, folder: SearchFolder) -> Option:
+def _option(options: Sequence[Option], limits: Limits, folder: SearchFolder) -> Option:
     """What is exported: without limits the ensemble as it was chosen."""
-    if "voters" not in ensemble:
-        advice = f"run `affectune ensemble {folder.name}`"
-        raise SearchError(f"ensemble must be one of this version, got an earlier one's: {folder.path}; {advice}")
-    options = [Option(**option) for option in ensemble["options"]]
     if limits.are_none:
         return next(option for option in options if option.is_chosen)
     return pick_option(options, limits, where=str(folder.path))

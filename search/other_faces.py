@@ -11,11 +11,12 @@ import numpy.typing as npt
 from search.candidates import Candidate, FloatArray, Voter
 from search.evaluation import Tally
 from search.folder import SearchFolder
+from search.named_table import is_table, open_named_table
 from spaces.errors import DataError
 from trainables.data.decode import decode_chunk
 from trainables.data.resampling import match_channels, resample_images
 from trainables.data.sources import read_source
-from trainables.data.table import FaceTable, open_table
+from trainables.data.table import FaceTable
 from trainables.scores import Scores, load_scores, save_scores
 
 OTHERS_DIR = "other_faces"
@@ -44,32 +45,32 @@ class OtherFaces:
     left_out: int
 
 
-def read_other_faces(path: Path, table: FaceTable) -> OtherFaces:
+def read_other_faces(named: str | Path, table: FaceTable) -> OtherFaces:
     """All faces of a source, or those of a face table that are not sealed, by the classes of the search.
 
     Args:
-        path: a face table, of which train and valid are taken; or class folders, Parquet, or a CSV.
+        named: a face table or a URI of one, of which train and valid are taken; or class folders, Parquet, or a CSV.
         table: of the search.
 
     Raises:
         DataError: its faces are of fewer than two classes of the search, it can't be read, or it is the search's own
             table.
     """
-    if (path / "dataset.json").is_file():
-        images, names, subjects = _of_table(open_table(path), table)
+    if is_table(named):
+        images, names, subjects = _of_table(open_named_table(named), table)
     else:
-        images, names, subjects = _of_source(path, table)
+        images, names, subjects = _of_source(Path(named), table)
     labels = Tally(table.info.classes).indices_of(names)
     known = np.flatnonzero(labels >= 0)
     if len(np.unique(labels[known])) < FEWEST_CLASSES:
         raise DataError(
             f"--also must have faces of two classes of the search or more ({', '.join(table.info.classes)}), "
-            f"got {len(known)} faces of {len(np.unique(labels[known]))}: {path}"
+            f"got {len(known)} faces of {len(np.unique(labels[known]))}: {named}"
         )
     images, labels = np.ascontiguousarray(images[known]), labels[known]
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()[:DIGITS]
     people = tuple(subjects[row] for row in known.tolist())
-    return OtherFaces(str(path), digest, images, labels, people, len(names) - len(known))
+    return OtherFaces(str(named), digest, images, labels, people, len(names) - len(known))
 
 
 def _of_table(other: FaceTable, table: FaceTable) -> tuple[npt.NDArray[np.uint8], list[str | None], list[str | None]]:

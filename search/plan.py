@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from trainables.pulse import SILENT_S
+
 JoinedAs = Literal["own", "mean", "worst"]
 """By what an ensemble is chosen where there are faces of a second kind: the search's own faces alone, or both."""
 
@@ -31,6 +33,7 @@ class SearchPlan:
         reprieve_share: of the trials that would be stopped, how many go on, to tell how often stopping is wrong.
         keep_weights: weights are kept of this many best trials, and of the default.
         first: what runs before, such as `heads:200`; empty for nothing.
+        silent_s: a worker without a sign of life for so long is ended, and its trial goes on in another.
     """
 
     n_trials: int | None = None
@@ -46,6 +49,7 @@ class SearchPlan:
     reprieve_share: float = 0.05
     keep_weights: int = 12
     first: str = ""
+    silent_s: float = SILENT_S
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class EnsemblePlan:
         soup: whether weights of candidates with one start are averaged to further candidates.
         max_members: of the ensemble.
         time_budget_s: for all bags together; None grants them as long as the search took.
-        max_concurrent, cpus_per_trial, gpus_per_trial, address: as for a search.
+        max_concurrent, cpus_per_trial, gpus_per_trial, address, silent_s: as for a search.
         seed: of the bags' subsamples and of the selection.
         also: labelled faces of another kind, a face table or a source, that the ensemble is scored on too.
         objective: whether those have a part in choosing: own (none), mean of both macro-F1, or the worst of the two.
@@ -78,3 +82,4 @@ class EnsemblePlan:
     seed: int = 0
     also: str | None = None
     objective: JoinedAs = "own"
+    silent_s: float = SILENT_S

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import io
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,9 @@ from safetensors.torch import load_file
 BATCH_SIZE = 64
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 MAX_PIXELS = 100_000_000
+
+MAX_PX, MAX_WIDTH, MAX_HEADS = 4096, 8192, 64
+"""Of networks that can be built: side of their images, channels of a layer, heads of attention."""
 
 DecodedAs = tuple[int, int]
 """Side in pixels and channels of a decoded image."""
@@ -49,6 +53,10 @@ class EnsemblePredictor(PythonModel):
         """Read members.json and the weights beside it."""
         folder = Path(context.artifacts["ensemble"])
         members = json.loads((folder / "members.json").read_text(encoding="utf-8"))
+        try:
+            _check_members(members)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"members.json must be as it was exported, got another ({error!r})") from error
         network = _load_code(folder / "architectures").build_ensemble(members, lambda name: load_file(folder / name))
         self.classes = members["classes"]
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -98,6 +106,51 @@ class EnsemblePredictor(PythonModel):
         """The same faces in each of the sizes that the network wants, to probabilities [batch, classes]."""
         tensors = [torch.from_numpy(np.array(decoded)).to(self._device) for decoded in faces]
         return np.asarray(self.network(tensors).cpu().numpy(), dtype=np.float64)
+
+
+def _check_members(members: Any) -> None:
+    """See that a network can be built of members.json, and that its answers will be probabilities.
+
+    Raises:
+        ValueError: a number is out of its range, or two parts do not fit together.
+        AttributeError, KeyError, TypeError: a part is missing, or is of another type.
+    """
+    classes, entries = members["classes"], members["networks"]
+    _check(len(set(classes)) == len(classes) > 1 and all(isinstance(each, str) for each in classes), "classes", classes)
+    _check(0 < members["temperature"] < math.inf, "temperature", members["temperature"])
+    _check(bool(entries), "networks", entries)
+    files: list[str] = []
+    for entry in entries:
+        _check_entry(entry, classes=classes, files=files)
+        files.append(entry["file"])
+    weights = [vote["weight"] for entry in entries for vote in entry["votes"]]
+    _check(all(0 <= weight <= 1 for weight in weights) and abs(sum(weights) - 1) < 1e-6, "weights of votes", weights)
+
+
+def _check_entry(entry: Any, *, classes: list[str], files: list[str]) -> None:
+    """One network of members.json; `files` are those of the networks before it."""
+    file, source = entry["file"], entry["encoder_from"]
+    _check(Path(file).name == file and file not in files and file.endswith(".safetensors"), "file", file)
+    _check(source is None or source in files, "encoder_from", source)
+    _check(set(classes) <= set(entry["classes"]), "classes of a network", entry["classes"])
+    for name in ("image_px", "table_px"):
+        _check(isinstance(entry[name], int) and 1 <= entry[name] <= MAX_PX, name, entry[name])
+    _check(entry["channels"] in (1, 3), "channels", entry["channels"])
+    _check(isinstance(entry["shift_px"], int) and 0 <= entry["shift_px"] < entry["image_px"], "shift_px", entry)
+    _check(len(entry["mean"]) == 3 and all(map(math.isfinite, entry["mean"])), "mean", entry["mean"])
+    _check(len(entry["std"]) == 3 and all(0 < std < math.inf for std in entry["std"]), "std", entry["std"])
+    _check(entry["design"]["attention_heads"] <= MAX_HEADS, "attention_heads", entry["design"])
+    numbers = [number for number in entry["design"].values() if isinstance(number, int)]
+    _check(all(0 <= number <= MAX_WIDTH for number in numbers), "numbers of a design", numbers)
+    backbones = [entry["backbone"], entry["design"]["appearance_backbone"], entry["design"]["hand_backbone"]]
+    _check(all(":" not in each for each in backbones), "backbones", backbones)  # timm would fetch one from elsewhere
+    spaces = [vote["space"] for vote in entry["votes"]]
+    _check(set(spaces) <= {"probs", "logits"}, "spaces of votes", spaces)
+
+
+def _check(holds: bool, name: str, got: Any) -> None:
+    if not holds:
+        raise ValueError(f"{name} must be as they were exported, got {str(got)[:200]}: members.json")
 
 
 def _load_code(folder: Path) -> Any:
@@ -162,6 +215,8 @@ def _to_bytes(value: Any) -> bytes:
 def _to_eight_bits(image: Image.Image) -> Image.Image:
     """Pillow's own conversion of 16-bit grey cuts everything above 255 off."""
     image.load()
+    if image.mode == "LAB":  # which PIL brings to grey by no other way
+        return image.convert("RGB")
     if not image.mode.startswith("I"):
         return image
     values = np.clip(np.asarray(image, dtype=np.int32), 0, 65535)

@@ -6,9 +6,12 @@ from typing import Any, Protocol
 
 from search.ends import TrialEnd
 from search.folder import SearchFolder, TrialRecord
+from search.lost_workers import Loss
 from search.run_log import RunLog
+from search.same_errors import SameErrors
 from search.state import end_trial_run, epoch_metrics, start_trial_run
 from trainables.kept_epochs import SNAPSHOTS_DIR
+from trainables.pulse import PULSE_FILE
 from trainables.run import CHECKPOINT_FILE
 from trainables.trainer import HEAD_FILE, WEIGHTS_FILE
 
@@ -55,12 +58,18 @@ class Recorder:
         self.records: dict[str, TrialRecord] = {record.trial_id: record for record in earlier}
         self._running: set[str] = set()
         self._ends_written: set[str] = set()
+        self.same_errors = SameErrors()
         self._weighty = [record for record in earlier if _may_lose_weights(record)]
         self._folder = folder
         self._tracker = tracker
         self._parent_key = parent_key
         self._screen = screen
         self._keep_weights = keep_weights
+
+    @property
+    def search(self) -> str:
+        """The search's name."""
+        return self._folder.name
 
     def trial_started(self, record: TrialRecord) -> None:
         """A trial was given to a worker; one that runs already, to another worker."""
@@ -94,12 +103,18 @@ class Recorder:
         """Whether a trial was given to a worker and has not ended."""
         return trial_id in self._running
 
-    def trial_preempted(self, trial_id: str) -> None:
-        """A trial's worker was lost; it goes on in another. Of one that had not begun there is nothing to note."""
+    def worker_lost(self, trial_id: str, loss: Loss) -> None:
+        """A trial's worker was lost. Of one that had not begun there is nothing to note."""
         if trial_id not in self._running:
             return
-        self.records[trial_id].n_preempted += 1
-        self._tracker.set_tags(trial_id, {"affectune.n_preempted": self.records[trial_id].n_preempted})
+        record = self.records[trial_id]
+        if loss.cause == "preempted":
+            record.n_preempted += 1
+        else:
+            record.n_lost += 1
+        self._tracker.set_tags(
+            trial_id, {"affectune.n_preempted": record.n_preempted, "affectune.n_lost": record.n_lost}
+        )
 
     def trial_ended(self, trial_id: str, end: TrialEnd, *, error: str = "") -> None:
         """A trial is over; the first word on its end counts. Where that can't be written, the trial is not over yet."""
@@ -111,9 +126,11 @@ class Recorder:
         if trial_id not in self._ends_written:
             self._folder.write_record(record)
         self._running.discard(trial_id)
+        self.same_errors.note(record.end, record.error)
         end_trial_run(self._tracker, record)
         if record.end != "preempted":
-            (self._folder.trial_dir(trial_id) / CHECKPOINT_FILE).unlink(missing_ok=True)
+            for name in (CHECKPOINT_FILE, PULSE_FILE):
+                (self._folder.trial_dir(trial_id) / name).unlink(missing_ok=True)
         self._drop_weights(record)
         self._screen.trial_ended(trial_id, record.end, best_macro_f1=record.best_macro_f1, error=record.error)
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search.artifact_files import MEMBERS_FILE
 from search.champion_exam import Exam, IncomparableError, examine, first_line
-from search.export import CARD_FILE, MEMBERS_FILE, read_artifact_file
+from search.export import CARD_FILE, read_artifact_file
 from search.tracking_server import check_server, default_artifact_root, hide_password, sqlite_path
 from spaces.errors import TrackingError
 from trainables.data.table import FaceTable

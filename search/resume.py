@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from search.closing import close_books, is_complete
-from search.cluster import start_ray
 from search.first_stage import is_unmeasured, measure_first, run_first
 from search.folder import SearchFolder, SearchManifest, open_folder
 from search.folder_lock import only_driver
@@ -19,9 +20,14 @@ from search.follow import CLOSING_S, SearchOutcome, closing_s, follow, resources
 from search.gpu_sharing import share_gpus
 from search.plan import SearchPlan
 from search.prelaunch import check_launch, iter_representatives, open_same_table
+from search.privacy import take_login
+from search.ready_nodes import start_nodes
+from search.space_change import take_space, unchanged_space
 from search.state import SearchState, load_state
 from search.tracking_server import check_server
 from spaces.errors import UsageError
+from spaces.space import SearchSpace
+from trainables.data.table import FaceTable
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ def resume_search(
     name: str,
     more: More | None = None,
     *,
+    space: SearchSpace | None = None,
     tracking_uri: str | None = None,
     resources: Mapping[str, Any] | None = None,
     screen_to_stderr: bool = False,
@@ -54,6 +61,7 @@ def resume_search(
         storage: where it is kept.
         name: its name.
         more: trials or time.
+        space: another one that is searched from now on; as it was if None.
         tracking_uri: of MLflow, if it is another now.
         resources: fields of SearchPlan that are to be others now; None leaves one as it was.
         screen_to_stderr: where stdout is for the result alone.
@@ -61,6 +69,7 @@ def resume_search(
     Raises:
         SearchError: there is no such search, another command works on it, its face table has changed, no trial could
             be scored.
+        SpaceError: a trial so far is no point of the other space; space.yaml was changed, and no other space is given.
         UsageError: nothing is left of its time and no more is asked for.
         DeviceError, TrackingError: as for a new search.
     """
@@ -68,9 +77,9 @@ def resume_search(
     launched_s = time.time()
     with only_driver(folder):
         manifest = folder.read_manifest()
-        manifest = replace(manifest, tracking_uri=tracking_uri or manifest.tracking_uri)
-        space = folder.read_space()
         table = open_same_table(manifest)
+        manifest, space = _settle_space(folder, manifest, table, asked=space, to_stderr=screen_to_stderr)
+        manifest = replace(manifest, tracking_uri=take_login(tracking_uri or manifest.tracking_uri))
         state = load_state(folder, space, seed=manifest.seed)
         n_trials = total_trials(manifest, more, n_begun=len(state.records))
         spent_s = folder.spent_s()
@@ -80,14 +89,14 @@ def resume_search(
             folder.update_manifest(tracking_uri=manifest.tracking_uri)
             outcome = _finish(folder, state, n_trials=n_trials)
             if is_owed:
-                start_ray(plan.address)
+                start_nodes(plan.address, folder, table)
                 measure_first(outcome, table, resources=resources_of(plan), screen_to_stderr=screen_to_stderr)
             return outcome
         time_budget_s = time_left(manifest, more, spent_s=spent_s)
         check_server(manifest.tracking_uri)
         check_launch(space, table)
         plan = replace(plan, n_trials=n_trials, time_budget_s=time_budget_s)
-        start_ray(plan.address)
+        start_nodes(plan.address, folder, table)
         available = resources_of(plan, share_gpus(plan, iter_representatives(space), table.info))
         total_s = None if time_budget_s is None else spent_s + time_budget_s
         folder.write_manifest(
@@ -113,6 +122,18 @@ def resume_search(
         if plan.first:
             measure_first(outcome, table, resources=available.whole(), screen_to_stderr=screen_to_stderr)
         return outcome
+
+
+def _settle_space(
+    folder: SearchFolder, manifest: SearchManifest, table: FaceTable, *, asked: SearchSpace | None, to_stderr: bool
+) -> tuple[SearchManifest, SearchSpace]:
+    """The space that is searched from now on, as it was or another one, and the manifest that knows it."""
+    if asked is None:
+        return manifest, unchanged_space(folder, manifest)
+    check_launch(asked, table)
+    manifest, said = take_space(folder, manifest, asked)
+    Console(stderr=to_stderr, highlight=False, soft_wrap=True).print(said, markup=False)
+    return manifest, asked
 
 
 def total_trials(manifest: SearchManifest, more: More, *, n_begun: int) -> int | None:

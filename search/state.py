@@ -7,7 +7,7 @@ from typing import Any
 from search.folder import STUDY_FILE, SearchFolder, TrialRecord
 from search.run_log import RunLog
 from search.sampler import StudySampler
-from search.study_journal import merge, read_events
+from search.study_journal import asks_in, merge, read_events
 from search.tracking import Tracker
 from spaces.config import TrialConfig
 from spaces.space import SearchSpace
@@ -54,11 +54,12 @@ def load_state(folder: SearchFolder, space: SearchSpace, *, seed: int) -> Search
     """Where the search of a folder stands, whatever moment its driver ended at.
 
     Raises:
-        SearchError: the journal was written with another space.
+        SearchError: the journal is of no search.
+        SpaceError: a trial so far is no point of the space.
     """
     records = folder.read_records()
-    events = read_events(folder.path / STUDY_FILE)
-    sampler = StudySampler.replay(space, seed, merge(events, records))
+    events = merge(read_events(folder.path / STUDY_FILE), records)
+    sampler = StudySampler.replay(space, seed, asks_in(space, events, records))
     for record in records:
         if record.end == "preempted":
             record.end = None

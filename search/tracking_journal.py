@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import threading
 import uuid
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from spaces.errors import SearchError, TrackingError
+from trainables.line_file import LineFile
 from trainables.outputs import write_text
 
 OPERATIONS = "operations.jsonl"
@@ -37,7 +37,7 @@ class Journal:
         self._lock = threading.Lock()
         self.identity = _open_identity(folder, experiment=experiment, uri=uri)
         self.path, self.rejected_path = folder / OPERATIONS, folder / "rejected.jsonl"
-        self._file = _open_for_append(self.path)
+        self._file, self._n_held = LineFile(self.path), 0
         self.progress = Progress(folder, uri=uri)
         self.size_at_opening = self.path.stat().st_size
         self.refused: str | None = None
@@ -49,16 +49,18 @@ class Journal:
         return str(self.identity["search_id"])
 
     def append(self, operation: Mapping[str, Any]) -> None:
-        """Write one operation; it reaches the disk's cache before this returns.
+        """Write one operation; it is out of this process's hands when this returns.
 
         Raises:
-            OSError: the disk is full or gone.
+            OSError: the disk is full or gone; the operation is written with the next one, or when the journal closes.
         """
         line = json.dumps(operation, separators=(",", ":")) + "\n"
         with self._lock:
-            self._file.write(line)
+            self._file.hold(line)
+            self._n_held += 1
             self._file.flush()
-            self.n_waiting += 1
+            self.n_waiting += self._n_held
+            self._n_held = 0
 
     def read(self, *, start: int, max_lines: int) -> tuple[list[dict[str, Any]], int, int]:
         """Complete lines from byte `start` on.
@@ -108,7 +110,8 @@ class Journal:
     def close(self) -> None:
         """Let another process have the journal."""
         with contextlib.suppress(OSError):
-            self._file.close()
+            self._file.flush()
+        self._file.close()
         self.progress.close()
         self._guard.close()
 
@@ -147,7 +150,7 @@ class Progress:
         self.offset = int(state.get("offset", 0))
         self.experiment_id: str | None = state.get("experiment_id")
         self.runs: dict[str, str] = _read_runs(self._runs_path)
-        self._runs_file = _open_for_append(self._runs_path)
+        self._runs_file = LineFile(self._runs_path)
 
     def advance(self, offset: int) -> None:
         self.offset = offset
@@ -159,18 +162,19 @@ class Progress:
 
     def set_run(self, key: str, run_id: str) -> None:
         self.runs[key] = run_id
-        self._runs_file.write(json.dumps({"key": key, "run_id": run_id}) + "\n")
+        self._runs_file.hold(json.dumps({"key": key, "run_id": run_id}) + "\n")
         self._runs_file.flush()
 
     def forget(self) -> None:
         """Begin anew, as with a server that never saw the journal."""
         self.offset, self.experiment_id, self.runs = 0, None, {}
         self._save()
-        self._runs_file.truncate(0)
+        self._runs_file.clear()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
-            self._runs_file.close()
+            self._runs_file.flush()
+        self._runs_file.close()
 
     def _save(self) -> None:
         write_text(self._path, json.dumps({"offset": self.offset, "experiment_id": self.experiment_id}))
@@ -219,20 +223,6 @@ def _lock_folder(folder: Path) -> TextIO:
     except OSError:
         pass  # a file system without locks: one process at a time is then the user's care
     return guard
-
-
-def _open_for_append(path: Path) -> TextIO:
-    file = path.open("a+", encoding="utf-8")
-    if file.tell() and not _ends_with_newline(path):
-        file.write("\n")
-        file.flush()
-    return file
-
-
-def _ends_with_newline(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
 
 
 def _parse(line: bytes) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 from search.privacy import keep_private
 from search.tracking_journal import Journal
 from search.tracking_records import MAX_METRICS_PER_BATCH, MAX_TEXTS_PER_BATCH, batches
-from search.tracking_server import answers, create_database, sqlite_path
+from search.tracking_server import create_database, sqlite_path
 
 Operation = Mapping[str, Any]
 
@@ -26,7 +26,6 @@ SETTINGS = {
 _GONE = "RESOURCE_DOES_NOT_EXIST"
 _REFUSALS = ("INVALID_PARAMETER_VALUE", _GONE, "INVALID_STATE")
 RUNS_PER_PAGE = 1000
-PROBE_S = 3.0
 _PARENT_TAG = "mlflow.parentRunId"
 
 
@@ -43,8 +42,8 @@ class RunWriter:
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
-        for noisy in ("alembic", "mlflow.store.db.utils"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
+        for noisy in ("alembic", "mlflow.store.db.utils"):  # a full disk is told by us
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
         self._journal = journal
         self._uri = uri
         self._artifact_root = artifact_root or sqlite_path(uri).parent / "mlartifacts" if _is_sqlite(uri) else None
@@ -245,8 +244,7 @@ class RunWriter:
             try:
                 self._write_artifact(run_id, Path(operation["path"]), folder=operation["folder"])
             except Exception as error:  # a broken artifact store must not hold up the numbers
-                if not answers(self._uri, timeout_s=PROBE_S):
-                    raise
+                self._client.get_run(run_id)  # raises where it is the server, or its database, that is away
                 self._reject([operation], f"{type(error).__name__}: {error}")
 
     def _write_artifact(self, run_id: str, path: Path, *, folder: str | None) -> None:

@@ -28,6 +28,7 @@ ALLOWED = {
         "search/scheduler.py",
         "search/callbacks.py",
         "search/cluster.py",
+        "search/worker_keeper.py",
         "search/gpu_sharing.py",
         "search/ensemble/bagging.py",
         "search/ensemble/job.py",

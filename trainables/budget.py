@@ -9,6 +9,8 @@ Source: Li et al., Budgeted Training, ICLR 2020 (schedules that follow the budge
 import time
 from collections.abc import Callable
 
+from trainables.pulse import beat
+
 Clock = Callable[[], float]
 
 SLOWEST = 5.0
@@ -21,7 +23,7 @@ class OutOfTime(Exception):  # noqa: N818 - nothing is wrong
 
 
 def check_time(until_s: float | None) -> None:
-    """Give up work that has no result before it is done, once its time is up.
+    """Give up work that has no result before it is done, once its time is up. Whoever looks so at the clock, moves on.
 
     Args:
         until_s: Unix time; None for no end.
@@ -29,6 +31,7 @@ def check_time(until_s: float | None) -> None:
     Raises:
         OutOfTime: it has passed.
     """
+    beat()
     if until_s is not None and time.time() > until_s:
         raise OutOfTime
 

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import torch
 
+from trainables.pulse import beat
+
 T = TypeVar("T")
 
 CONTEXT_BYTES = 600 * 2**20
@@ -102,6 +104,7 @@ def in_pieces(compute: Callable[[slice], T], n: int, *, size: int) -> list[T]:
     first = 0
     while first < n:
         piece = slice(first, min(first + size, n))
+        beat()
         try:
             done.append(compute(piece))
         except RuntimeError as error:

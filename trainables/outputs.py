@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from spaces.errors import AffectuneError, OutputError
+from spaces.errors import AffectuneError, OutputError, is_text, shown
 
 PARTIAL = ".partial"
 _HOST = re.sub(r"[^\w-]", "-", socket.gethostname())
@@ -19,7 +19,9 @@ _OWNER = re.compile(r"\.(?P<host>[\w-]+)~(?P<pid>\d+)(\.\w+)?\.partial$")
 
 
 def check_new_folder(out: Path) -> None:
-    """Raise OutputError where `out` is a file or a folder that already holds something."""
+    """Raise OutputError where `out` is a file or a folder that already holds something, or its path is no text."""
+    if not is_text(out.absolute()):
+        raise OutputError(f"path of an output folder must be UTF-8, got {shown(str(out))}; choose another")
     if out.is_dir() and not any(out.iterdir()):
         return
     if out.exists():
@@ -127,6 +129,9 @@ def write_text(path: Path, text: str) -> None:
 _OUT_OF_OUR_HANDS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
+    errno.EIO: "the disk can't be read or written",
+    errno.ESTALE: "the shared folder is not there any more",
+    errno.ETIMEDOUT: "the shared folder does not answer",
     errno.EACCES: "permission denied",
     errno.EROFS: "the file system is read-only",
     errno.ENOTDIR: "a file stands where a folder should be",
@@ -137,7 +142,7 @@ _OUT_OF_OUR_HANDS = {
     errno.EFBIG: "the file is too large",
 }
 
-_TOLD_IN_TEXT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TOLD_IN_TEXT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE)
 """What writers that are no Python (safetensors, PyTorch, MLflow's copies) say in errors of their own."""
 
 
@@ -156,14 +161,27 @@ def _disk_errors(path: Path) -> Iterator[None]:
     except AffectuneError:
         raise
     except Exception as error:
-        reason = _reason(error)
-        if reason is None:
+        number = _errno_of(error)
+        if number is None:
             raise
-        raise OutputError(f"{reason}, could not write {path}; nothing was left there") from error
+        raise disk_error(number, f"could not write {path}; nothing was left there") from error
 
 
-def _reason(error: Exception) -> str | None:
+def disk_error(number: int, what: str) -> OutputError:
+    """What the disk said, and what could not be done for it, as a sentence; `errno` is the system's number.
+
+    Args:
+        number: the system's, of an error of a disk.
+        what: `could not` and so on, with the path.
+    """
+    error = OutputError(f"{_OUT_OF_OUR_HANDS.get(number, os.strerror(number))}, {what}")
+    error.errno = number
+    return error
+
+
+def _errno_of(error: Exception) -> int | None:
+    """The system's number, where a disk is what an error is about; whichever writer raised it."""
     if isinstance(error, OSError) and error.errno is not None:
-        return _OUT_OF_OUR_HANDS.get(error.errno)
+        return error.errno if error.errno in _OUT_OF_OUR_HANDS else None
     told = f"{error} {error.__context__}"
-    return next((_OUT_OF_OUR_HANDS[number] for number in _TOLD_IN_TEXT if os.strerror(number) in told), None)
+    return next((number for number in _TOLD_IN_TEXT if os.strerror(number) in told), None)

@@ -5,7 +5,7 @@ import os
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,19 +14,24 @@ import torch
 from spaces.config import TrialConfig
 from spaces.errors import AffectuneError
 from trainables.budget import OutOfTime
-from trainables.data.table import shared_table
+from trainables.data.opening import shared_data
 from trainables.device import check_device
 from trainables.embeddings.cache import default_cache
+from trainables.environment import check_environment
 from trainables.epochs import BestEpochs
 from trainables.kept_epochs import ScoredEpoch
 from trainables.memory import cap_gpu_memory, free_memory, keep_pages
-from trainables.outputs import new_file
+from trainables.patience import Patience, is_passing
+from trainables.pulse import SILENT_S, Pulse
 from trainables.trainer import EpochReport, Trainer
+from trainables.trial_checkpoint import SHARE, TrialCheckpoint
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_FILE = "checkpoint.pt"
 ERROR_FILE = "error.txt"
+REPORT = "report"
+"""In a checkpoint, beside the trainer's own state: what was reported with it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class TrialOrder:
     Attributes:
         trial_id: of the trial or bag.
         settings: the complete config, flat.
-        table: folder of the face table.
+        table: folder or URI of the face table.
         folder: where scores, weights and checkpoints go.
         device: `cpu` or `cuda`.
         n_threads: of the processor.
@@ -44,8 +49,12 @@ class TrialOrder:
         deadline_s: Unix time by which the trial must have ended; None for no deadline.
         search_ends_s: Unix time by which the search must have; None for no end.
         gpu_share: of a GPU, where trials share one; more of its memory the trial can't take.
-        checkpoint_s: seconds between checkpoints, so that a lost worker costs no more than this and an epoch.
+        checkpoint_share: of its time, what its checkpoints may take; it has one after every epoch that pays for it.
         asks_unseen: when it completes, training faces that it left out are scored too.
+        silent_s: seconds without a sign of life after which it is taken for hung.
+        content_hash: of the face table, which must be that one; empty for whichever is there.
+        environment: what the driver computes with, as `read_environment` says it; empty for whatever is there.
+        n_told: epochs whose reports have arrived, from workers before.
     """
 
     trial_id: str
@@ -58,8 +67,12 @@ class TrialOrder:
     deadline_s: float | None = None
     search_ends_s: float | None = None
     gpu_share: float = 1.0
-    checkpoint_s: float = 20.0
+    checkpoint_share: float = SHARE
     asks_unseen: bool = False
+    silent_s: float = SILENT_S
+    content_hash: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    n_told: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a scheduler's config."""
@@ -69,8 +82,11 @@ class TrialOrder:
 class TrialRun:
     """A trial in progress. An error inside becomes the trial's end, never the worker's.
 
-    Where its folder holds a checkpoint it goes on from that. The checkpoint stays when the trial ends: whoever
-    ordered it may be gone without having heard of it, and removes it when he has.
+    Where its folder holds a checkpoint it goes on from that, and tells the epoch before it again where that has not
+    arrived. The checkpoint stays when the trial ends: whoever ordered it may be gone without having heard of it, and
+    removes it when he has.
+
+    While the disk of its folder is full, or does not answer, it waits at the end of an epoch, and then goes on.
     """
 
     def __init__(self, order: TrialOrder) -> None:
@@ -80,11 +96,17 @@ class TrialRun:
         self._error: EpochReport | None = None
         self._saved: ScoredEpoch | None = None
         self._saved_answers: BestEpochs | None = None
-        self._saved_s = time.monotonic()
+        self._untold: EpochReport | None = None
+        self._checkpoint = TrialCheckpoint(self._folder / CHECKPOINT_FILE, share=order.checkpoint_share)
+        self._patience = Patience(logger.warning, is_over=self._is_late)
+        self._pulse = Pulse(self._folder, silent_s=order.silent_s)
         prepare_worker(order.n_threads)
         try:
             self._trainer = self._build()
             self._go_on()
+            self._spare_memory()
+        except OutOfTime:
+            self._error = last_report("preempted")
         except Exception as error:
             self._error = self._failure(error)
 
@@ -93,21 +115,27 @@ class TrialRun:
 
         Returns:
             The trainer's report; `end` may also be `failed`, with the error's text under `error`, or `preempted`, where
-            the search's time was up before anything could be scored.
+            the time was up before anything could be scored, or while a full disk was waited for.
         """
         if self._trainer is None:
             return self._error or self._failure(RuntimeError("trial has ended"))
+        if self._untold is not None:
+            report, self._untold = self._untold, None
+            return report
         try:
             report = self._trainer.run_epoch()
-            self._save(report)
+            self._patience(lambda: self._save(report))
         except OutOfTime:
             report = last_report("preempted")
         except Exception as error:
             report = self._failure(error)
+            if isinstance(error, OSError) and is_passing(error) and self._is_late():
+                report = {**report, "end": "preempted"}
         return report
 
     def release(self) -> None:
         """Let go of the network, so that the next trial finds the memory free."""
+        self._pulse.stop()
         if self._trainer is not None:
             self._trainer.close()
         self._trainer = None
@@ -115,13 +143,15 @@ class TrialRun:
 
     def _build(self) -> Trainer:
         order = self._order
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._patience(lambda: self._folder.mkdir(parents=True, exist_ok=True))
+        if order.environment:
+            check_environment(order.environment)
         device = check_device(order.device)
         if device.type == "cuda":
             cap_gpu_memory(order.gpu_share, device)
         trainer = Trainer(
             TrialConfig.from_flat(order.settings),
-            shared_table(Path(order.table)),
+            shared_data(order.table, content_hash=order.content_hash, until_s=order.search_ends_s),
             device=order.device,
             deadline_s=order.deadline_s,
             search_ends_s=order.search_ends_s,
@@ -132,17 +162,31 @@ class TrialRun:
         return trainer
 
     def _go_on(self) -> None:
-        """Take up the checkpoint, if there is one; one that can't be read is given up, and the trial begins anew."""
-        checkpoint = self._folder / CHECKPOINT_FILE
-        if self._trainer is None or not checkpoint.exists():
-            return
+        """Take up the checkpoint, if there is one; one that makes no sense is given up, and the trial begins anew."""
+        assert self._trainer is not None
         try:
-            self._trainer.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+            state = self._patience(self._checkpoint.load)
+            if state is not None:
+                report = state.pop(REPORT, None)
+                self._trainer.load_state_dict(state)
+                self._untold = report if report and report["epoch"] > self._order.n_told else None
+        except OSError:  # it may be well; the disk is what is not
+            raise
         except Exception as error:
-            logger.warning("checkpoint can't be read, and the trial begins anew, %s: %s", error, checkpoint)
-            checkpoint.unlink(missing_ok=True)
+            logger.warning("checkpoint can't be read, and the trial begins anew, %s: %s", error, self._checkpoint.path)
+            self._checkpoint.remove()
+            self._untold = None
             self._trainer.close()
             self._trainer = self._build()
+
+    def _spare_memory(self) -> None:
+        """Where the worker before was lost while memory ran out; noted at once, should this one be lost too."""
+        trainer = self._trainer
+        if trainer is not None and self._pulse.follows_oom_kill:
+            trainer.spare_memory()
+            untold = self._untold
+            state = {} if untold is None else {REPORT: untold}
+            self._patience(lambda: self._checkpoint.save(lambda: {**trainer.state_dict(), **state}))
 
     def _save(self, report: EpochReport) -> None:
         assert self._trainer is not None
@@ -156,10 +200,13 @@ class TrialRun:
         if report["end"] == "completed":
             kept.save_snapshots(self._folder)
             self._trainer.save_out_of_bag(self._folder)
-        if not report["end"] and time.monotonic() - self._saved_s > self._order.checkpoint_s:
-            with new_file(self._folder / CHECKPOINT_FILE) as staging, staging.open("wb") as file:
-                torch.save(self._trainer.state_dict(), file)  # to a path, it would not say that the disk is full
-            self._saved_s = time.monotonic()
+        if not report["end"]:
+            trainer = self._trainer
+            self._checkpoint.save(lambda: {**trainer.state_dict(), REPORT: dict(report)})
+
+    def _is_late(self) -> bool:
+        """Whether the trial must have ended by now."""
+        return self._order.deadline_s is not None and time.time() >= self._order.deadline_s
 
     def _failure(self, error: Exception) -> EpochReport:
         best = self._trainer.best if self._trainer else None

@@ -21,6 +21,7 @@ from trainables.models.averaging import WeightAverage
 from trainables.models.inputs import to_inputs
 from trainables.moment import Moment
 from trainables.optimisers import build_optimiser, lr_factor, set_learning_rate
+from trainables.pulse import beat
 from trainables.update import Part, Terms, Update
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ class Stepper:
         Returns:
             The loss's terms and their sum `loss`, detached scalars on the device.
         """
+        beat()
         factor = lr_factor(progress, self._config.lr_schedule, epochs=self._epochs)
         set_learning_rate(self._update.optimiser, factor)
         while (terms := self._try_step(batch)) is None:
@@ -162,6 +164,16 @@ class Stepper:
         self._moment.restore()
         return None
 
+    def spare_memory(self, n_faces: int | None = None) -> None:
+        """From here on, half as many faces go through the network at once.
+
+        Args:
+            n_faces: as many as now; what the config or an earlier lack of memory says if None.
+        """
+        size = n_faces or self.micro_batch or self._config.train.batch_size
+        self.micro_batch = max(FEWEST_FACES, size // 2)
+        self.n_oom += 1
+
     def _halve(self, n_faces: int, error: Exception) -> None:
         size = min(self.micro_batch or self._config.train.batch_size, n_faces)
         if size <= FEWEST_FACES:
@@ -169,8 +181,7 @@ class Stepper:
                 f"a step on {size} faces must fit into memory, got out of memory: {self._device}; choose a smaller "
                 "backbone or model.image_px, or let fewer trials share the device"
             ) from error
-        self.micro_batch = max(FEWEST_FACES, size // 2)
-        self.n_oom += 1
+        self.spare_memory(size)
         logger.warning("out of memory on %s: from here on %d faces at once", self._device, self.micro_batch)
 
     def _stop_compiling(self, error: Exception) -> None:

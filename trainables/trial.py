@@ -9,8 +9,11 @@ from ray import tune
 
 from trainables.heads.pack_run import PackOrder, PackRun
 from trainables.memory import is_gpu_free
-from trainables.run import TrialOrder, TrialRun
+from trainables.run import TrialOrder, TrialRun, last_report
 from trainables.worker import warm_up
+
+GIVES_UP = "gives_up"
+"""In Tune's config of a trial whose workers were lost too often: the next one only says that it has ended."""
 
 
 class Worker(tune.Trainable):
@@ -23,6 +26,7 @@ class Worker(tune.Trainable):
 
     _run: TrialRun | PackRun | None = None
     _order: dict[str, Any] | None = None
+    _gives_up = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Tune's arguments; the first order is among them."""
@@ -32,6 +36,7 @@ class Worker(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Note what the config orders."""
         self._order = config["order"]
+        self._gives_up = config.get(GIVES_UP, False)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Note what this worker does next."""
@@ -75,6 +80,8 @@ class Trial(Worker):
 
     def step(self) -> dict[str, Any]:
         """One epoch; Tune's `done` is set with the report that carries the end."""
+        if self._gives_up:
+            return {**last_report("failed"), "done": True}
         self._begin_what_was_ordered()
         assert self._run is not None
         report = self._run.step()
@@ -100,6 +107,8 @@ class PackTrial(Worker):
             `reports`: JSON, a trial's id to its last report (as text, since Tune keeps numbers of every result);
             `best/macro_f1`: of the pack so far; `epoch`: steps so far; `done` with the last one.
         """
+        if self._gives_up:
+            return {"reports": "{}", "best/macro_f1": self._best_f1, "epoch": self._n_steps + 1, "done": True}
         self._begin_what_was_ordered()
         assert self._run is not None
         told = self._run.step()

@@ -84,7 +84,7 @@ _COLUMNS = {
 
 def _add_show(commands: Any) -> None:
     show = commands.add_parser("show", help="counts, sizes, sample faces")
-    show.add_argument("data", metavar="DATA", type=Path, help="a face table")
+    show.add_argument("data", metavar="DATA", help="a face table, or a URI of one")
     show.add_argument("--sheet", metavar="FILE", type=Path, help="write a picture of sample faces (.png or .jpg)")
     show.add_argument("--split", choices=("train", "valid"), default="train", help="split of the sheet (train)")
     show.add_argument("--per-class", metavar="N", type=int, default=10, help="faces of a class on the sheet (10)")
@@ -132,9 +132,9 @@ def run_ingest(args: argparse.Namespace) -> int:
 
 def run_show(args: argparse.Namespace) -> int:
     """Say what a face table holds; its test split is counted, not opened."""
-    from trainables.data.table import open_table
+    from search.named_table import open_named_table
 
-    table = open_table(args.data)
+    table = open_named_table(args.data)
     if args.sheet is not None:
         _write_sheet(table, args)
     answer(table, as_json=args.json)

@@ -21,7 +21,12 @@ def register(subparsers: Any) -> None:
 def _add_search(subparsers: Any) -> None:
     parser = subparsers.add_parser("search", help="search a space on a face table")
     parser.add_argument("space", metavar="SPACE", help="a preset's name (see 'affectune spaces') or a YAML file")
-    parser.add_argument("--data", metavar="DATA", required=True, help="face table of 'affectune data'")
+    parser.add_argument(
+        "--data",
+        metavar="DATA",
+        required=True,
+        help="face table of 'affectune data': a folder, or s3://... or gs://...",
+    )
     parser.add_argument(
         "--fix", metavar="KEY=VALUE", action="extend", nargs="+", default=[], help="fix settings over the space"
     )
@@ -63,6 +68,11 @@ def _add_resume(subparsers: Any) -> None:
     parser.add_argument(
         "--time-budget", metavar="T", type=duration_s, help="from now (default: what is left, unless --trials is given)"
     )
+    parser.add_argument(
+        "--space",
+        metavar="SPACE",
+        help="search another space from now on, a preset or a file, which holds all trials so far",
+    )
     add_resources(parser)
     add_storage(parser)
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's, if it is another now")
@@ -77,8 +87,6 @@ def _more_trials(text: str) -> dict[str, int]:
 
 def run_search_command(args: argparse.Namespace) -> int:
     """Launch, follow, and say what came out; 130 where it was interrupted."""
-    from pathlib import Path
-
     from spaces.fixing import parse_fixes
     from spaces.loading import load_space
 
@@ -98,7 +106,7 @@ def run_search_command(args: argparse.Namespace) -> int:
     )
     outcome = run_search(
         space,
-        data=Path(args.data),
+        data=args.data,
         storage=storage_of(args),
         name=args.name or f"{space.name}-{time.strftime('%Y%m%d-%H%M%S')}",
         tracking_uri=args.tracking_uri,
@@ -111,11 +119,13 @@ def run_search_command(args: argparse.Namespace) -> int:
 def run_resume_command(args: argparse.Namespace) -> int:
     """Go on, follow, and say what came out; 130 where it was interrupted."""
     from search.resume import More, resume_search
+    from spaces.loading import load_space
 
     outcome = resume_search(
         storage_of(args),
         args.name,
         More(**(args.trials or {}), time_budget_s=args.time_budget),
+        space=load_space(args.space) if args.space else None,
         tracking_uri=args.tracking_uri,
         resources=resources_of(args),
         screen_to_stderr=args.json,

@@ -26,9 +26,8 @@ def register(subparsers: Any) -> None:
     evaluate.add_argument(
         "--source",
         metavar="SRC",
-        type=Path,
         required=True,
-        help="class folders, Parquet, CSV, or a face table, of which the sealed test split is read",
+        help="class folders, Parquet, CSV, or a face table (a folder or a URI), of which the sealed test split is read",
     )
     evaluate.add_argument("--image-column", metavar="C", help="column of encoded images or paths")
     evaluate.add_argument("--label-column", metavar="C", help="column of class names")
@@ -70,7 +69,9 @@ def run_predict(args: argparse.Namespace) -> int:
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Judge a model on labelled faces."""
-    evaluation = _evaluate_table(args) if (args.source / "dataset.json").is_file() else _evaluate_source(args)
+    from search.named_table import is_table
+
+    evaluation = _evaluate_table(args) if is_table(args.source) else _evaluate_source(args)
     if args.json:
         print(json.dumps(evaluation.to_document(), indent=2))
     else:
@@ -103,12 +104,12 @@ def _image_files(paths: list[Path]) -> list[Path]:
 
 def _evaluate_table(args: argparse.Namespace) -> "Evaluation":
     from search.evaluate import evaluate_table
+    from search.named_table import open_named_table
     from spaces.errors import UsageError
-    from trainables.data.table import open_table
 
     if args.split not in (None, "test"):
         raise UsageError(f"--split must be test where the source is a face table, got {args.split}: {args.source}")
-    table = open_table(args.source)
+    table = open_named_table(args.source)
     with _progress("evaluating", table.info.rows.get("test", 0)) as progress:
         return evaluate_table(args.model, table, progress=progress)
 
@@ -119,7 +120,7 @@ def _evaluate_source(args: argparse.Namespace) -> "Evaluation":
     from trainables.data.sources import read_source
 
     columns = ColumnNames(image=args.image_column, label=args.label_column, subject=args.subject_column)
-    source = read_source(args.source, columns)
+    source = read_source(Path(args.source), columns)
     with _progress("evaluating", len(source)) as progress:
         return evaluate_source(
             args.model, source, classes=args.classes, split=args.split, on_bad=args.on_bad, progress=progress

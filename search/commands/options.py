@@ -131,9 +131,16 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
         "and shares GPUs by that (default: 1 if any)",
     )
     group.add_argument("--address", metavar="A", help="a running Ray cluster, such as auto (default: a local one)")
+    group.add_argument(
+        "--hang-after",
+        dest="silent_s",
+        metavar="T",
+        type=duration_s,
+        help="a worker without a sign of life for so long is ended, and its trial goes on in another (default: 10m)",
+    )
 
 
 def resources_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The words of `add_resources`, as keyword arguments of a plan."""
-    names = ("max_concurrent", "cpus_per_trial", "gpus_per_trial", "address")
-    return {name: getattr(args, name) for name in names}
+    """The words of `add_resources` that were given, as keyword arguments of a plan."""
+    names = ("max_concurrent", "cpus_per_trial", "gpus_per_trial", "address", "silent_s")
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}

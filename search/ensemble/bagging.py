@@ -4,7 +4,8 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,13 @@ from ray.exceptions import RayError
 from search.bag_record import BagRecord, end_bag, read_bag, write_bag
 from search.cluster import Resources
 from search.ends import TrialEnd
+from search.lost_workers import Loss, LostWorkers
 from search.wanted_bags import MOST_BAGS
+from search.watchdog import Watchdog
 from spaces.errors import OutputError
+from trainables.line_file import LineFile
+from trainables.patience import Patience
+from trainables.pulse import SILENT_S
 from trainables.run import CHECKPOINT_FILE, TrialOrder, TrialRun
 
 HISTORY_FILE = "history.jsonl"
@@ -59,11 +65,13 @@ def train_bags(
     on_start: Callable[[BagJob], None],
     on_epoch: Callable[[str, Mapping[str, Any]], None],
     on_end: Callable[[BagOutcome], None],
+    on_loss: Callable[[str, Loss], None] = lambda *_: None,
+    silent_s: float = SILENT_S,
 ) -> list[BagOutcome]:
     """Train all bags, as many at once as there is room for. One that fails costs only itself.
 
-    A bag whose worker is lost goes on in another one, once. Where this is left before its end, bags in training are
-    cancelled, and go on from their checkpoints the next time.
+    A bag whose worker is lost, or hangs and is ended, goes on in another one, as often as `LostWorkers` allows.
+    Where this is left before its end, bags in training are cancelled, and go on from their checkpoints the next time.
 
     Args:
         jobs: one a bag.
@@ -72,36 +80,88 @@ def train_bags(
             killed finds it again.
         on_epoch: is told each bag's reports as they come, but for those of earlier times.
         on_end: is told what became of each bag as it ends.
+        on_loss: is told of each worker that was lost, and whose bag goes on.
+        silent_s: seconds without a sign of life after which a worker is taken for hung.
 
     Returns:
         One outcome a bag, in the order of `jobs`.
     """
-    task = ray.remote(max_retries=1)(_train_bag)
+    bags = _Bags(resources, silent_s=silent_s)
     waiting = list(jobs)
-    running: dict[Any, BagJob] = {}
     told = {job.bag_id: len(scored_history(job.folder)) for job in jobs}
     outcomes: dict[str, BagOutcome] = {}
     try:
-        while waiting or running:
-            while waiting and len(running) < resources.max_concurrent:
+        while waiting or bags.running:
+            while waiting and len(bags.running) < resources.max_concurrent:
                 job = waiting.pop(0)
                 with suppress(OutputError):  # the bag itself will say so
                     write_bag(job.folder, job.record)
                 on_start(job)
-                own = resources.of(job.order.settings)
-                options = task.options(num_cpus=own.cpus, num_gpus=own.gpus)
-                running[options.remote(job.order.to_dict(), asdict(job.record))] = job
-            ready, _ = ray.wait(list(running), num_returns=1, timeout=POLL_S)
-            for job in running.values():
+                bags.begin(job)
+            ended = bags.wait()
+            for job in [*bags.running.values(), *(job for job, _ in ended)]:
                 _tell_news(job, told, on_epoch)
-            for reference in ready:
-                outcome = _outcome(reference, running.pop(reference))
-                outcomes[outcome.bag_id] = outcome
+            for job, lost in ended:
+                loss = bags.read_loss(job, lost)
+                if loss is not None and not loss.is_last:
+                    on_loss(job.bag_id, loss)
+                    bags.begin(job)
+                    continue
+                outcomes[job.bag_id] = outcome = _outcome(job, lost, loss)
                 on_end(outcome)
     finally:
-        for reference in running:  # Ctrl-C
-            ray.cancel(reference, force=True)
+        bags.cancel()  # Ctrl-C
     return [outcomes[job.bag_id] for job in jobs]
+
+
+class _Bags:
+    """Bags in training: Ray's tasks, and who looks after them."""
+
+    def __init__(self, resources: Resources, *, silent_s: float) -> None:
+        self.running: dict[Any, BagJob] = {}
+        self._resources = resources
+        self._task = ray.remote(max_retries=0)(_train_bag)  # a lost worker is counted here
+        self._losses = LostWorkers()
+        self._watchdog = Watchdog(silent_s=silent_s)
+
+    def begin(self, job: BagJob) -> None:
+        """Give a bag to a worker."""
+        own = self._resources.of(job.order.settings)
+        task = self._task.options(num_cpus=own.cpus, num_gpus=own.gpus)
+        self.running[task.remote(job.order.to_dict(), asdict(job.record))] = job
+
+    def wait(self) -> list[tuple[BagJob, RayError | None]]:
+        """Those whose workers have ended since, after a moment; each with what Ray says of a lost one."""
+        self._end_hung()
+        ready, _ = ray.wait(list(self.running), num_returns=1, timeout=POLL_S)
+        ended: list[tuple[BagJob, RayError | None]] = []
+        for reference in ready:
+            job = self.running.pop(reference)
+            try:
+                ray.get(reference)
+                ended.append((job, None))
+            except RayError as lost:
+                ended.append((job, lost))
+        return ended
+
+    def read_loss(self, job: BagJob, lost: RayError | None) -> Loss | None:
+        """What became of a worker; None where it ended by itself, with an error or without."""
+        if lost is None or getattr(lost, "cause", None) is not None:
+            return None
+        return self._losses.note(job.bag_id, str(lost))
+
+    def cancel(self) -> None:
+        """End all workers."""
+        for reference in self.running:
+            ray.cancel(reference, force=True)
+
+    def _end_hung(self) -> None:
+        if not self._watchdog.is_due:
+            return
+        references = {job.bag_id: reference for reference, job in self.running.items()}
+        for name in self._watchdog.hung({job.bag_id: job.folder for job in self.running.values()}):
+            self._losses.expect(name, "hung", f"it gave no sign of life for {self._watchdog.silent_s:.0f} s")
+            ray.cancel(references[name], force=True)
 
 
 def _train_bag(order: Mapping[str, Any], record: Mapping[str, Any]) -> None:
@@ -111,41 +171,33 @@ def _train_bag(order: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     there = read_bag(folder)
     if there is not None and there.end is not None:  # the worker before this one was lost after its work was done
         return
-    write_bag(folder, bag)
-    run = TrialRun(trial)
-    history = folder / HISTORY_FILE
+    patience = Patience()
+    patience(partial(write_bag, folder, bag))
+    told = scored_history(folder)
+    run = TrialRun(replace(trial, n_told=int(told[-1]["epoch"]) if told else 0))
+    history = LineFile(folder / HISTORY_FILE)
     report: dict[str, Any] = {"end": ""}
-    separator = "\n" if history.exists() else ""  # ends the line that a lost worker may have left torn
     while not report["end"]:
         report = run.step()
         if report["end"]:
-            end_bag(folder, bag, report["end"], error=str(report.get("error", "")))
-        with history.open("a", encoding="utf-8") as file:
-            file.write(separator + json.dumps(report) + "\n")
-        separator = ""
+            patience(partial(end_bag, folder, bag, report["end"], error=str(report.get("error", ""))))
+        history.hold(json.dumps(report) + "\n")
+        patience(history.flush)
+    history.close()
     run.release()
     if report["end"] != "preempted":
         (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 
 
-def _outcome(reference: Any, job: BagJob) -> BagOutcome:
+def _outcome(job: BagJob, lost: RayError | None, loss: Loss | None) -> BagOutcome:
     history = scored_history(job.folder)
-    try:
-        ray.get(reference)
-    except RayError as lost:
-        error = _sentence(lost)
+    if lost is not None:
+        error = str(getattr(lost, "cause", lost)).split("\n", 1)[0] if loss is None else loss.sentence
         with suppress(OutputError):  # which may be why it failed
             end_bag(job.folder, job.record, "failed", error=error)
         return BagOutcome(job.bag_id, "failed", history, error)
     there = read_bag(job.folder) or job.record
     return BagOutcome(job.bag_id, there.end or "preempted", history, there.error)
-
-
-def _sentence(lost: RayError) -> str:
-    cause = getattr(lost, "cause", None)
-    if cause is None:
-        return f"worker was lost, got {type(lost).__name__}"
-    return str(cause).splitlines()[0] if str(cause) else type(cause).__name__
 
 
 def _tell_news(job: BagJob, told: dict[str, int], on_epoch: Callable[[str, Mapping[str, Any]], None]) -> None:

@@ -1,15 +1,18 @@
 """What Ray Tune tells about packs, passed on trial by trial to the recorder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray.tune.experiment import Trial
 
 from search.callbacks import RecordingCallback, lighten, never_raising
+from search.disk_watch import DiskWatch
 from search.folder import TrialRecord
+from search.lost_workers import LostWorkers
 from search.packs.runs import PackRuns
 from search.packs.searcher import Pack, reports_of
 from search.recorder import Recorder
+from search.worker_keeper import WorkerKeeper
 
 
 class PackCallback(RecordingCallback):
@@ -22,6 +25,10 @@ class PackCallback(RecordingCallback):
         packs: Tune's trial id to our pack, filled by the searcher.
         runs: of the packs, in MLflow.
         halt: is called when something could not be recorded, so that no other pack begins.
+        losses: counts the workers that packs lose.
+        keeper: looks after workers; nobody does if None.
+        disk: tries whether the search's folder can be written to; nobody does if None.
+        say: shows a line to a person.
     """
 
     def __init__(
@@ -31,8 +38,12 @@ class PackCallback(RecordingCallback):
         *,
         runs: PackRuns,
         halt: Callable[[], None] = lambda: None,
+        losses: LostWorkers | None = None,
+        keeper: WorkerKeeper | None = None,
+        disk: DiskWatch | None = None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        super().__init__(recorder, {}, halt=halt)
+        super().__init__(recorder, {}, halt=halt, losses=losses, keeper=keeper, disk=disk, say=say)
         self._packs = packs
         self._runs = runs
 
@@ -53,13 +64,6 @@ class PackCallback(RecordingCallback):
             self._reported(trial_id, report)
 
     @never_raising
-    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A worker was lost and its pack waits for another."""
-        for record in self._packs[trial.trial_id].records:
-            if self._recorder.is_running(record.trial_id):
-                self._recorder.trial_preempted(record.trial_id)
-
-    @never_raising
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A pack is over; what it did not come to in its time waits for whoever resumes the search."""
         pack = self._packs[trial.trial_id]
@@ -70,12 +74,13 @@ class PackCallback(RecordingCallback):
 
     @never_raising
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A pack's workers were lost more often than it may be retried."""
-        pack = self._packs[trial.trial_id]
-        for record in pack.records:
-            self._given_up(record, trial.num_failures)
-        self._runs.ended(pack)
-        lighten(trial)
+        """A pack's workers could not even begin, again and again."""
+        super().on_trial_error(iteration, trials, trial, **info)
+        self._runs.ended(self._packs[trial.trial_id])
+
+    def records_of(self, trial: Trial) -> Sequence[TrialRecord]:
+        """Of a pack's trials."""
+        return self._packs[trial.trial_id].records
 
     @never_raising
     def _begun(self, record: TrialRecord) -> None:

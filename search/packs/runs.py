@@ -92,7 +92,7 @@ class PackRuns:
 
     def _end_run(self, pack: Pack, numbers: dict[str, float]) -> None:
         path = self._folder.packs_dir / f"{pack.pack_id}.csv"
-        write_text(path, trial_table(pack.records))
+        self._folder.patience(lambda: write_text(path, trial_table(pack.records)))
         key, best, ends = self._key(pack), usable(pack.records)[:1], count_ends(pack.records)
         self._tracker.log_artifact(key, path)
         numbers = {**{f"n_{end}": n for end, n in ends.items()}, **numbers}

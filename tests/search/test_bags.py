@@ -72,7 +72,7 @@ def wanted(table: FaceTable, **plan: Any) -> list[BagRecord]:
 def begin(folder: Path, bag: BagRecord, table: FaceTable) -> None:
     """A bag whose job was killed after its first epoch."""
     write_bag(folder, bag)
-    order = TrialOrder("b", bag.settings, str(table.path), str(folder), checkpoint_s=0.0)
+    order = TrialOrder("b", bag.settings, str(table.path), str(folder), checkpoint_share=1.0)
     report = TrialRun(order).step()
     (folder / HISTORY_FILE).write_text(json.dumps(report) + "\n")
 

@@ -1,5 +1,6 @@
 """What Tune's hooks make of what Tune says; and that none of them raises."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,13 +10,19 @@ from ray.tune.experiment import Trial
 from search.callbacks import RecordingCallback, own_report
 from search.ends import TrialEnd
 from search.folder import TrialRecord
+from search.lost_workers import Loss, LostWorkers
+from search.same_errors import SameErrors
 from spaces.errors import OutputError
+from trainables.trial import GIVES_UP
 
 
 class Recorder:
+    search = "faces"
+
     def __init__(self, error: Exception | None = None) -> None:
         self.told: list[tuple[Any, ...]] = []
         self.error = error
+        self.same_errors = SameErrors(most=2)
 
     def _note(self, *words: Any) -> None:
         self.told.append(words)
@@ -28,8 +35,8 @@ class Recorder:
     def epoch(self, trial_id: str, report: dict[str, Any]) -> None:
         self._note("epoch", trial_id, report)
 
-    def trial_preempted(self, trial_id: str) -> None:
-        self._note("preempted", trial_id)
+    def worker_lost(self, trial_id: str, loss: Loss) -> None:
+        self._note("lost", trial_id, loss.cause)
 
     def trial_ended(self, trial_id: str, end: str, *, error: str = "") -> None:
         self._note("ended", trial_id, end, error)
@@ -37,7 +44,12 @@ class Recorder:
 
 def tune_trial(**last_result: Any) -> Any:
     return SimpleNamespace(
-        trial_id="abc", last_result=last_result, num_failures=4, run_metadata=SimpleNamespace(last_result=last_result)
+        trial_id="abc",
+        last_result=last_result,
+        max_failures=4,
+        config={"trial_id": "t0003"},
+        error_file=None,
+        run_metadata=SimpleNamespace(last_result=last_result),
     )
 
 
@@ -85,17 +97,63 @@ def test_end_is_what_the_trial_said_or_else_stopped(recorder: Recorder, said: st
     assert recorder.told == [("ended", "t0003", end, "")]
 
 
-def test_lost_worker_is_a_preemption(recorder: Recorder) -> None:
-    callback_of(recorder).on_trial_recover(1, [], tune_trial())
+def test_lost_worker_is_told_to_a_person_and_its_trial_goes_on(recorder: Recorder) -> None:
+    said: list[str] = []
 
-    assert recorder.told == [("preempted", "t0003")]
+    callback_of(recorder, say=said.append).on_trial_recover(1, [], tune_trial())
+
+    assert recorder.told == [("lost", "t0003", "lost")]
+    assert said == [
+        "t0003 lost its worker: its process was killed or crashed; the machine may be out of memory; "
+        "it goes on in another one"
+    ]
 
 
-def test_worker_lost_too_often_is_a_failure(recorder: Recorder) -> None:
+def test_machine_that_went_away_does_not_use_up_what_tune_allows(recorder: Recorder, tmp_path: Path) -> None:
+    trial = tune_trial()
+    trial.error_file = str(tmp_path / "error.txt")
+    (tmp_path / "error.txt").write_text("Failure # 1 (occurred at noon)\nThe actor died because its node has died.\n")
+
+    callback_of(recorder).on_trial_recover(1, [], trial)
+
+    assert recorder.told == [("lost", "t0003", "preempted")]
+    assert trial.max_failures == 5
+
+
+def test_worker_lost_once_too_often_is_a_failure_and_the_next_one_does_nothing(recorder: Recorder) -> None:
+    callback, trial = callback_of(recorder, losses=LostWorkers(most=1)), tune_trial()
+
+    callback.on_trial_recover(1, [], trial)
+    callback.on_trial_recover(1, [], trial)
+    callback.on_trial_start(1, [], trial)
+    callback.on_trial_result(1, [], trial, {"epoch": 0, "end": "failed", "done": True})
+
+    assert trial.config == {"trial_id": "t0003", GIVES_UP: True}
+    ends = [told for told in recorder.told if told[0] == "ended"]
+    assert [end[:3] for end in ends] == [("ended", "t0003", "failed")]
+    assert ends[0][3].startswith("worker was lost 2 times: its process was killed or crashed")
+    assert not [told for told in recorder.told if told[0] == "epoch"]
+
+
+def test_worker_that_could_never_begin_is_a_failure(recorder: Recorder) -> None:
     callback_of(recorder).on_trial_error(1, [], tune_trial())
 
     assert recorder.told[-1][:3] == ("ended", "t0003", "failed")
-    assert "worker was lost 4 times" in recorder.told[-1][3]
+    assert "worker was lost once" in recorder.told[-1][3]
+
+
+def test_search_is_halted_when_trials_fail_one_like_the_other(recorder: Recorder) -> None:
+    halts: list[str] = []
+    callback = callback_of(recorder, halt=lambda: halts.append("halt"))
+
+    callback.on_step_end(1, [])
+    for _ in range(2):
+        recorder.same_errors.note("failed", "no such file")
+    callback.on_step_end(1, [])
+    callback.on_step_end(1, [])
+
+    assert halts == ["halt"]
+    assert "in a row with: no such file; mend it, then go on with 'affectune resume faces'" in str(callback.trouble)
 
 
 def test_trial_whose_workers_were_lost_before_it_began_is_recorded(recorder: Recorder) -> None:

@@ -165,7 +165,7 @@ def test_load_ensemble_says_what_stands_in_the_place_of_a_model(network_files: l
         (tmp_path / "nothing", "got a path that does not exist"),
         (network_files[0], "got a file"),
         (other, "got a folder without MLmodel"),
-        (broken, "model could not be loaded"),
+        (broken, "got one whose MLmodel says otherwise"),
     ):
         with pytest.raises(ModelError, match=f"{got}.*{path}"):
             load_ensemble(path)

@@ -169,7 +169,7 @@ def test_trial_whose_scores_are_torn_is_left_out_by_name(moved: SearchFolder) ->
 
     summary = build_ensemble(moved, EnsemblePlan(n_bags=0))
 
-    assert "t0001 left out: its scores can't be read" in summary["notes"]
+    assert "t0001 left out: its scores or settings can't be read" in summary["notes"]
 
 
 @pytest.mark.ray

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_manifest_is_named_when_it_is_broken(tmp_path: Path) -> None:
     folder = make_search(tmp_path, "first")
     (folder.path / "search.json").write_text("{")
 
-    with pytest.raises(SearchError, match=r"search\.json could not be read"):
+    with pytest.raises(SearchError, match=r"search\.json must be JSON"):
         folder.read_manifest()
 
 
@@ -75,7 +76,7 @@ def test_record_is_named_when_it_is_broken(tmp_path: Path) -> None:
     folder.write_record(TrialRecord("t0000", 0, values={}, config={}))
     (folder.trial_dir("t0000") / "trial.json").write_text('{"trial_id": ')
 
-    with pytest.raises(SearchError, match=r"trial\.json could not be read.*t0000"):
+    with pytest.raises(SearchError, match=r"trial\.json must be JSON.*t0000"):
         folder.read_records()
 
 
@@ -171,3 +172,51 @@ def test_storage_is_what_the_environment_names(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.delenv("AFFECTUNE_STORAGE")
     assert default_storage() == Path("runs")
+
+
+def test_record_is_refused_in_the_folder_of_another_trial(tmp_path: Path) -> None:
+    folder = SearchFolder(tmp_path)
+    folder.write_record(TrialRecord("t0001", 1, values={}, config={}))
+    (tmp_path / "trials" / "t0001").rename(tmp_path / "trials" / "t0002")
+
+    with pytest.raises(SearchError, match=r"must be of the trial in whose folder it stands, got 't0001' with number 1"):
+        folder.read_records()
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        ({"end": "tired"}, "got end 'tired'"),
+        ({"history": [{"epoch": 1, "best/macro_f1": "good"}]}, "epochs of trial.json must be numbers"),
+        ({"colour": "blue"}, "got 'colour' too: .*; update affectune"),
+    ],
+    ids=["end", "history", "newer version"],
+)
+def test_record_of_another_make_is_refused(change: dict[str, Any], got: str, tmp_path: Path) -> None:
+    folder = SearchFolder(tmp_path)
+    folder.write_record(TrialRecord("t0000", 0, values={}, config={}))
+    file = folder.trial_dir("t0000") / "trial.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+
+    with pytest.raises(SearchError, match=got):
+        folder.read_records()
+
+
+@pytest.mark.parametrize("name", ["../first", "first/..", "x" * 5000])
+def test_search_is_found_by_a_plain_name_alone(tmp_path: Path, name: str) -> None:
+    make_search(tmp_path, "first")
+
+    with pytest.raises(SearchError, match="search must be in the storage, got"):
+        open_folder(tmp_path / "first", name)
+
+
+def test_summary_and_ensemble_that_are_torn_are_named(tmp_path: Path) -> None:
+    folder = make_search(tmp_path, "first")
+    folder.write_ensemble({})
+    for name in ("summary.json", "ensemble/ensemble.json"):
+        (folder.path / name).write_text("{")
+
+    with pytest.raises(SearchError, match=r"^summary\.json must be JSON, got something else: "):
+        folder.read_summary()
+    with pytest.raises(SearchError, match=r"^ensemble\.json must be JSON, got something else: "):
+        folder.read_ensemble()

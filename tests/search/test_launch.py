@@ -16,6 +16,7 @@ from search.follow import SearchOutcome, _why_nothing
 from search.interrupts import _as_interrupt, gentle_signals
 from search.launch import run_search
 from search.plan import SearchPlan
+from search.resume import resume_search
 from spaces.config import TrialConfig
 from spaces.errors import DataError, DeviceError, SearchError, TrackingError, UsageError
 from spaces.loading import parse_space
@@ -269,6 +270,30 @@ def test_search_is_refused_when_its_heads_would_have_too_long_a_name(face_table:
 def test_search_is_refused_when_there_is_no_table(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="face table must be"):
         run_search(SPACE, data=tmp_path / "none", storage=tmp_path, name="x")
+
+
+@pytest.mark.parametrize("data", ["ftp://faces/toy", "s3://me:hush@faces/toy"])
+def test_search_leaves_nothing_when_its_uri_makes_no_sense(data: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="face table must"):
+        run_search(SPACE, data=data, storage=tmp_path / "s", name="x")
+
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.ray
+def test_search_on_a_uri_is_resumed_by_it(
+    small_search: Small, face_table: FaceTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AFFECTUNE_TABLES", str(tmp_path / "copies"))
+    space = SPACE.fix({"model.backbone": "test_efficientnet", "model.weights": "none", "train.epochs": 1})
+    uri, tracking = f"file://{face_table.path}", small_search[0].folder.read_manifest().tracking_uri
+
+    run_search(space, data=uri, storage=tmp_path, name="far", tracking_uri=tracking, plan=SearchPlan(n_trials=1))
+    outcome = resume_search(tmp_path, "far")
+
+    assert [record.end for record in outcome.folder.read_records()] == ["completed"]
+    assert outcome.folder.read_manifest().data == uri
+    assert [copy.name for copy in (tmp_path / "copies").iterdir()] == [face_table.info.content_hash]
 
 
 def test_sentence_groups_the_errors_when_every_trial_failed(tmp_path: Path) -> None:

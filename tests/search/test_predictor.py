@@ -2,15 +2,20 @@
 
 import base64
 import io
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from search.evaluate import LoadedEnsemble, load_ensemble
+from spaces.errors import ModelError
 from trainables.checkpoint import load_network
 from trainables.data.decode import decode_image
 from trainables.models.inputs import predict_logits
@@ -145,3 +150,62 @@ def test_predict_asks_for_the_column_by_name(predictor: Any) -> None:
 
     with pytest.raises(ValueError, match="input must have a column 'image', got picture"):
         predictor.predict(None, pd.DataFrame({"picture": [b""]}))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"temperature": 0}, "temperature must be as they were exported, got 0: members.json"),
+        ({"temperature": float("nan")}, "temperature must be as they were exported, got nan"),
+        ({"classes": ["anger", "anger"]}, "classes must be as they were exported"),
+        ({"networks": []}, "networks must be as they were exported"),
+        ({"networks": [1]}, "members.json must be as it was exported"),
+    ],
+    ids=["temperature", "nan", "classes", "networks", "make"],
+)
+def test_members_that_make_no_probabilities_are_refused(
+    change: dict[str, Any], problem: str, artifact: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(artifact, tmp_path / "model"))
+    file = model / "artifacts" / "ensemble" / "members.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+
+    with pytest.raises(ModelError, match=problem):
+        load_ensemble(model)
+
+
+def test_members_with_a_vote_too_many_or_a_file_elsewhere_are_refused(artifact: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(artifact, tmp_path / "model"))
+    file = model / "artifacts" / "ensemble" / "members.json"
+    members = json.loads(file.read_text())
+
+    members["networks"][0]["votes"][0]["weight"] += 0.5
+    file.write_text(json.dumps(members))
+    with pytest.raises(ModelError, match="weights of votes must be as they were exported"):
+        load_ensemble(model)
+
+    members["networks"][0]["backbone"] = "hf-hub:nobody/nothing"
+    file.write_text(json.dumps(members))
+    with pytest.raises(ModelError, match="backbones must be as they were exported"):
+        load_ensemble(model)
+
+
+def test_model_that_would_load_a_pickle_is_refused(artifact: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(artifact, tmp_path / "model"))
+    text = (model / "MLmodel").read_text()
+    (model / "MLmodel").write_text(text.replace("model_code_path: predictor.py", "python_model: python_model.pkl"))
+
+    with pytest.raises(ModelError, match=r"got one whose MLmodel says otherwise: .*; export it again"):
+        load_ensemble(model)
+
+
+def test_weights_that_are_no_numbers_give_no_answer(artifact: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(artifact, tmp_path / "model"))
+    file = next((model / "artifacts" / "ensemble").glob("*.safetensors"))
+    tensors = load_file(file)
+    save_file(
+        {name: torch.full_like(t, float("nan")) if t.is_floating_point() else t for name, t in tensors.items()}, file
+    )
+
+    with pytest.raises(ModelError, match="probabilities must be numbers, got others"):
+        load_ensemble(model).predict_encoded([encode(grey())])

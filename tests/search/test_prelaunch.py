@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from search.prelaunch import check_launch, iter_representatives
-from spaces.errors import ConfigError, ModelError, UsageError
+from search.folder import SearchManifest
+from search.prelaunch import check_launch, iter_representatives, open_same_table
+from spaces.errors import ConfigError, ModelError, SearchError, UsageError
 from spaces.loading import parse_space
 from spaces.space import SearchSpace
 from trainables.data.table import FaceTable
@@ -85,3 +86,38 @@ def test_representatives_hold_every_option_of_every_choice() -> None:
     assert {config.train.batch_size for config in configs} == {16, 32, 64}
     assert {config.optimiser.name for config in configs} == {"adam", "adamw"}
     assert configs[0].train.batch_size == 32
+
+
+def manifest_of(data: str, content_hash: str) -> SearchManifest:
+    what = {"classes": ("a", "b"), "seed": 0, "n_trials": 1, "time_budget_s": None, "tracking_uri": "sqlite:///x.db"}
+    return SearchManifest(name="x", data=data, content_hash=content_hash, **what)  # type: ignore[arg-type]
+
+
+def test_table_of_a_search_is_opened_by_its_uri(
+    face_table: FaceTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AFFECTUNE_TABLES", str(tmp_path))
+    told = face_table.info.content_hash
+
+    table = open_same_table(manifest_of(f"file://{face_table.path}", told))
+
+    assert (table.path, table.origin) == (tmp_path / told, f"file://{face_table.path}")
+
+
+def test_table_of_a_search_is_opened_without_its_store_when_there_is_a_copy(
+    face_table: FaceTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AFFECTUNE_TABLES", str(tmp_path))
+    told = face_table.info.content_hash
+    open_same_table(manifest_of(f"file://{face_table.path}", told))
+
+    assert open_same_table(manifest_of("s3://faces/gone", told)).path == tmp_path / told
+
+
+def test_table_of_a_search_is_refused_when_another_stands_in_its_place(face_table: FaceTable) -> None:
+    sentence = (
+        rf"must be the one that was searched on \(abc\), got {face_table.info.content_hash[:12]}: {face_table.path}"
+    )
+
+    with pytest.raises(SearchError, match=sentence):
+        open_same_table(manifest_of(str(face_table.path), "abc"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from search.ends import TrialEnd
 from search.folder import SearchFolder, TrialRecord
+from search.lost_workers import Loss
 from search.recorder import Recorder, count_ends, rank, usable
 from trainables.epochs import EPOCHS_FILE
 from trainables.kept_epochs import SNAPSHOTS_DIR
@@ -47,6 +49,9 @@ class Notes:
 
     def trial_ended(self, trial_id: str, end: TrialEnd, *, best_macro_f1: float | None = None, error: str = "") -> None:
         self.told.append(("shown end", trial_id, end))
+
+
+LOSS = Loss("preempted", "its machine went away", n=0, is_last=False)
 
 
 @pytest.fixture
@@ -133,11 +138,19 @@ def test_first_word_on_an_end_counts(recorder: Recorder, notes: Notes) -> None:
 def test_lost_worker_is_counted_and_is_no_end(recorder: Recorder, notes: Notes) -> None:
     recorder.trial_started(new_record(0))
 
-    recorder.trial_preempted("t0000")
+    recorder.worker_lost("t0000", LOSS)
 
     assert recorder.records["t0000"].n_preempted == 1
     assert recorder.records["t0000"].end is None
-    assert ("tags", "t0000", {"affectune.n_preempted": 1}) in notes.told
+    assert ("tags", "t0000", {"affectune.n_preempted": 1, "affectune.n_lost": 0}) in notes.told
+
+
+def test_worker_that_crashed_or_hung_is_counted_apart(recorder: Recorder) -> None:
+    recorder.trial_started(new_record(0))
+
+    recorder.worker_lost("t0000", replace(LOSS, cause="hung"))
+
+    assert (recorder.records["t0000"].n_preempted, recorder.records["t0000"].n_lost) == (0, 1)
 
 
 def test_open_trials_are_preempted_when_the_search_is_interrupted(recorder: Recorder) -> None:
@@ -275,7 +288,7 @@ def test_end_that_could_not_be_written_with_its_epoch_is_written_when_the_trial_
 
 
 def test_worker_that_is_lost_before_its_trial_began_is_no_trouble(recorder: Recorder, notes: Notes) -> None:
-    recorder.trial_preempted("t0000")
+    recorder.worker_lost("t0000", LOSS)
 
     assert notes.told == []
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from search.sampler import StudySampler
 from search.state import new_record
 from search.tracking import Tracker
 from search.tracking_server import default_tracking_uri
-from spaces.errors import SearchError, UsageError
+from spaces.errors import SearchError, SpaceError, UsageError
 from spaces.loading import parse_space
 from spaces.space import SearchSpace
 from trainables.outputs import write_text
@@ -33,6 +34,14 @@ parameters:
   optimiser.lr: {log_uniform: [1.0e-4, 1.0e-2], default: 1.0e-3}
   loss.label_smoothing: {uniform: [0.0, 0.6], default: 0.1}
 fixed: {model.backbone: test_efficientnet, model.weights: none, model.image_px: 32, train.epochs: 2}
+""")
+WIDER = parse_space("""
+name: wider
+fixed: {model.backbone: test_efficientnet, model.weights: none, model.image_px: 32, train.epochs: 2}
+parameters:
+  optimiser.lr: {log_uniform: [1.0e-4, 1.0e-1], default: 1.0e-3}
+  loss.label_smoothing: {uniform: [0.0, 0.6], default: 0.1}
+  train.batch_size: {integer: [16, 128], default: 16}
 """)
 HEADS = parse_space("""
 name: heads
@@ -54,25 +63,34 @@ class ImpatientConsole(SearchConsole):
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_interrupted_search_goes_on_to_the_trials_asked_for(
-    face_table: "FaceTable", ray_local: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_interrupted_search_goes_on_to_the_trials_asked_for_in_a_wider_space(
+    face_table: "FaceTable",
+    ray_local: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(follow, "SearchConsole", ImpatientConsole)
         cut = run_search(SPACE, data=face_table.path, storage=tmp_path, name="cut", plan=ONE_AT_A_TIME)
     before = open_folder(tmp_path, "cut").read_records()
 
-    whole = resume_search(tmp_path, "cut", More(n_more=1))
+    with pytest.raises(SpaceError, match=r"got one without 2 of them, t0000 has train.epochs 2 where it must be 3: "):
+        resume_search(tmp_path, "cut", More(n_more=1), space=SPACE.fix({"train.epochs": 3}))
+    whole = resume_search(tmp_path, "cut", More(n_more=1), space=WIDER)
 
     assert cut.interrupted and [record.end for record in before] == ["completed", "preempted"]
     records = open_folder(tmp_path, "cut").read_records()
     assert not whole.interrupted and [record.trial_id for record in records] == ["t0000", "t0001", "t0002", "t0003"]
     assert {record.end for record in records} <= {"completed", "stopped"}
-    assert records[0] == before[0]
+    assert replace(records[0], values=before[0].values) == before[0]
+    assert [record.values["train.batch_size"] for record in records[:2]] == [64, 64]  # which was not in the space
+    assert capsys.readouterr().out.count("the space is another now, and holds all 2 trials so far: ") == 1
     assert records[1].n_preempted == 1 and records[1].config == before[1].config
     assert len({str(record.config) for record in records}) == 4
     manifest = open_folder(tmp_path, "cut").read_manifest()
     assert (manifest.status, manifest.n_trials, manifest.n_launches) == ("ended", 4, 2)
+    assert open_folder(tmp_path, "cut").read_space() == WIDER
     assert "has all its 4 trials" in resume_search(tmp_path, "cut").note
 
 

@@ -117,3 +117,13 @@ def test_merge_changes_nothing_where_nothing_is_missing() -> None:
     merged = merge(sampler.events, [record(0, [0.4, 0.5], end="completed", values=values)])
 
     assert merged == list(sampler.events)
+
+
+def test_journal_drops_lines_that_are_no_events(tmp_path: Path) -> None:
+    path, sampler = tmp_path / "study.jsonl", sampler_with(2)
+    StudyJournal(path, sampler.events).close()
+    lines = path.read_bytes().splitlines(keepends=True)
+    odd = [b'{"event": "sing", "trial_id": "t0000"}\n', b'{"trial_id": 7}\n', b"[" * 50_000 + b"\n", b"\xff\n"]
+    path.write_bytes(b"".join([lines[0], lines[1][:9] + b"\n", *odd, *lines[2:]]))
+
+    assert read_events(path) == [sampler.events[0], *sampler.events[2:]]

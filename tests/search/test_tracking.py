@@ -12,6 +12,7 @@ import pytest
 
 from search.tracking import Tracker, replay
 from search.tracking_server import runs_link
+from spaces.errors import OutputError
 
 CALL_LIMIT_S = 0.05
 
@@ -105,10 +106,13 @@ def test_tracker_tells_of_an_outage_once(tmp_path: Path) -> None:
     tracker.close(timeout_s=0)
 
 
-def test_tracker_goes_on_when_the_disk_is_full(tmp_path: Path) -> None:
+def test_tracker_goes_on_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OutputError("the disk is full")
+
     told: list[str] = []
     tracker = Tracker("http://127.0.0.1:9", "full", tmp_path, on_trouble=told.append)
-    tracker._journal._file.close()
+    monkeypatch.setattr(tracker._journal._file, "flush", refuse)
 
     tracker.set_tags("t0000", {"a": 1})
     tracker.set_tags("t0000", {"a": 2})

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from spaces.errors import DataError, UsageError
-from trainables.data.classes import LEFT_OUT, choose_classes, index_labels, likely_same, name_codes
+from trainables.data.classes import LEFT_OUT, choose_classes, index_labels, is_coded, likely_same, name_codes
 
 
 def choose(labels: list[str | None], wanted: list[str] | None = None) -> tuple[str, ...]:
@@ -110,3 +110,13 @@ def test_code_without_a_name_is_an_error() -> None:
 
 def test_classes_that_are_probably_one_are_found() -> None:
     assert likely_same(["sad", "fear", "Sadness"]) == [("sad", "sadness")]
+
+
+@pytest.mark.parametrize("name", ["fe\nar", "\x1b[31m", "x" * 101], ids=["line break", "escape", "long"])
+def test_label_that_can_not_name_a_class_is_refused(name: str) -> None:
+    with pytest.raises(DataError, match=r"label must be printable and at most 100 characters to name a class, got"):
+        choose_classes(["joy", name], wanted=None, where="faces.csv")
+
+
+def test_label_of_many_digits_is_a_name_and_no_number() -> None:
+    assert not is_coded(["9" * 400])

@@ -1,6 +1,8 @@
 """Decoding: any picture becomes square 8-bit pixels, upright, or is named as none."""
 
 import io
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from PIL import Image
 
 from spaces.errors import DataError
-from trainables.data.decode import decode_chunk, decode_image, looks_grey
+from trainables.data.decode import decode_chunk, decode_image, looks_grey, read_encoded
 
 
 def encode(image: Image.Image, kind: str = "PNG", **settings: Any) -> bytes:
@@ -128,3 +130,20 @@ def test_digests_differ_where_pixels_do() -> None:
 def test_grey_stored_as_colour_looks_grey() -> None:
     assert looks_grey(encode(ramp().convert("RGB"), "JPEG")) == ((16, 16), True)
     assert looks_grey(encode(Image.new("RGB", (20, 10), (200, 20, 20)), "JPEG")) == ((20, 10), False)
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_what_is_no_file_is_not_waited_for(put: Callable[[Path], None], tmp_path: Path) -> None:
+    put(tmp_path / "x.png")
+
+    with pytest.raises(DataError, match=r"^not a regular file$"):
+        read_encoded(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lab_is_read_as_the_colours_it_means(channels: int) -> None:
+    lab = ramp().convert("RGB").convert("LAB")
+
+    pixels = decode_image(encode(lab, "TIFF"), image_px=16, channels=channels)
+
+    assert np.abs(pixels.astype(int) - np.asarray(ramp())[..., None].astype(int)).max() < 12

@@ -308,3 +308,63 @@ def test_parquet_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyte
 
     with pytest.raises(DataError, match=r"source must be readable, got permission denied: .*faces\.parquet"):
         read_source(tmp_path / "faces.parquet")
+
+
+@pytest.mark.parametrize("name", ["../x.png", "a/../../x.png", "..\\x.png", "/x.png"])
+def test_csv_path_that_leads_out_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    path = write_csv(tmp_path / "faces.csv", [{"path": "y.png", "label": "joy"}, {"path": name, "label": "joy"}])
+
+    with pytest.raises(DataError, match=r"must stay within the folder of its source, got '.*': row 2 of .*faces\.csv"):
+        read_source(path)
+
+
+def test_parquet_path_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    source = read_source(write_parquet(tmp_path / "faces.parquet", {"image": ["../x.png"], "label": ["joy"]}))
+
+    with pytest.raises(DataError, match=r"must stay within the folder of its source, got '\.\./x\.png': .*parquet"):
+        images_of(source, 0)
+
+
+def test_csv_of_too_many_columns_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "faces.csv").write_text("path,label" + ",x" * 1_000_000 + "\n")
+
+    with pytest.raises(DataError, match=r"source must have at most 10,000 columns, got [\d,]+ or more: .*faces\.csv"):
+        read_source(tmp_path / "faces.csv")
+
+
+def test_csv_whose_header_has_a_line_break_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "faces.csv").write_text('path,label,"sub\nject"\nx.png,joy,p\n')
+
+    with pytest.raises(DataError, match="column names must stand in the first line, each quoted whole"):
+        read_source(tmp_path / "faces.csv")
+
+
+@pytest.mark.parametrize("name", ["faces.csv", "faces.parquet"])
+def test_source_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+
+    with pytest.raises(DataError, match=r"source must be a folder, a \.parquet or a \.csv file"):
+        read_source(tmp_path / name)
+
+
+def test_folder_with_links_in_a_circle_is_walked_once(tmp_path: Path) -> None:
+    touch(tmp_path, "joy/a.png", "anger/b.png")
+    for number in range(12):
+        (tmp_path / "joy" / f"again{number}").symlink_to(tmp_path / "joy")
+
+    assert sorted(read_source(tmp_path).sample_ids) == ["anger/b.png", "joy/a.png"]
+
+
+@pytest.mark.parametrize("names", ["abc", {"0": "joy"}, [1, 2], 7], ids=["text", "mapping", "numbers", "number"])
+def test_class_names_of_another_make_are_not_taken_from_metadata(tmp_path: Path, names: object) -> None:
+    huggingface = json.dumps({"info": {"features": {"label": {"names": names}}}})
+    path = write_parquet(tmp_path / "f.parquet", {"image": [b"x", b"y"], "label": [0, 1]}, huggingface=huggingface)
+
+    assert read_source(path).labels == ["0", "1"]
+
+
+def test_column_of_durations_is_refused_where_texts_or_numbers_belong(tmp_path: Path) -> None:
+    columns = {"image": [b"x"], "label": pa.array([5], pa.duration("s"))}
+
+    with pytest.raises(DataError, match=r"column 'label' must hold texts or numbers, got duration\[s\]"):
+        read_source(write_parquet(tmp_path / "f.parquet", columns))

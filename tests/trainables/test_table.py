@@ -2,10 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from spaces.errors import DataError, OutputError
@@ -268,3 +270,82 @@ def test_shared_table_is_refused_like_any_when_it_is_gone(table_path: Path) -> N
 
     with pytest.raises(DataError, match=r"^face table must be a folder with dataset.json, got nothing there: "):
         shared_table(table_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"rows": [6, 4, 3]}, r"dataset\.json must have the fields that this version writes, got rows \[6, 4, 3\]"),
+        ({"faces": 1}, r"got 'faces' too: .*; update affectune"),
+        ({"image_px": 10**9}, r"image_px must be within 1\.\.4096, got 1000000000: .*; ingest again"),
+        ({"channels": 2}, "channels must be 1 or 3, got 2"),
+        ({"mean": [float("nan")]}, r"mean must be 1 numbers within 0\.\.1, got \[nan\]"),
+        ({"classes": ["anger", "fe\nar", "joy"]}, r"name of a class must be printable .*, got 'fe\\nar'"),
+        ({"classes": ["anger", "joy", "Joy"]}, "classes must differ"),
+        ({"rows": {"train": 6, "valid": 4}}, r"rows must be told for train, valid, test, got \['train', 'valid'\]"),
+        ({"rows": {"train": -1, "valid": 4, "test": 3}}, r"rows of train must be within 0\.\.2\^40, got -1"),
+    ],
+    ids=["type", "unknown", "size", "channels", "mean", "name", "twice", "split", "negative"],
+)
+def test_opening_refuses_a_description_that_can_not_be(
+    table_path: Path, change: dict[str, object], problem: str
+) -> None:
+    info = json.loads((table_path / "dataset.json").read_text())
+    (table_path / "dataset.json").write_text(json.dumps({**info, **change}))
+
+    with pytest.raises(DataError, match=problem):
+        open_table(table_path)
+
+
+def test_split_refuses_other_counts_of_classes_than_the_table_tells(table_path: Path) -> None:
+    info = json.loads((table_path / "dataset.json").read_text())
+    counts = {**info["class_counts"], "train": [6, 0, 0]}
+    (table_path / "dataset.json").write_text(json.dumps({**info, "class_counts": counts}))
+
+    with pytest.raises(DataError, match=r"train must have \[6, 0, 0\] faces of its classes, as dataset.json says, got"):
+        open_table(table_path).split("train").expression  # noqa: B018
+
+
+def spoil_column(table_path: Path, name: str, make: Callable[[Any], Any]) -> None:
+    """Write train.arrow again with one column replaced."""
+    with pa.OSFile(str(table_path / "train.arrow")) as source:
+        batch = pa.ipc.open_file(source).get_batch(0)
+    columns = {each: make(batch.column(each)) if each == name else batch.column(each) for each in batch.schema.names}
+    spoilt = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+    with pa.OSFile(str(table_path / "train.arrow"), "wb") as sink, pa.ipc.new_file(sink, spoilt.schema) as writer:
+        writer.write_batch(spoilt)
+
+
+def test_split_refuses_an_expression_of_no_class(table_path: Path) -> None:
+    spoil_column(table_path, "expression", lambda column: pa.array([77] * len(column), pa.int8()))
+
+    with pytest.raises(DataError, match=r"expression must be within -1\.\.2, got 77: .*train\.arrow; ingest again"):
+        open_table(table_path).split("train").expression  # noqa: B018
+
+
+def test_split_refuses_a_label_out_of_its_range(table_path: Path) -> None:
+    spoil_column(table_path, "valence", lambda column: pa.array([7.0] * len(column), pa.float32()))
+
+    with pytest.raises(DataError, match=r"valence must be within -1\.\.1, got 7: .*train\.arrow"):
+        open_table(table_path).split("train").column("valence")
+
+
+def test_split_refuses_texts_that_begin_nowhere(table_path: Path) -> None:
+    def shift(column: Any) -> Any:
+        offsets = np.frombuffer(column.buffers()[1], np.int32).copy()
+        offsets[2] = 1 << 30
+        return pa.Array.from_buffers(pa.string(), len(column), [None, pa.py_buffer(offsets), column.buffers()[2]])
+
+    spoil_column(table_path, "sample_id", shift)
+
+    with pytest.raises(
+        DataError, match=r"split must hold whole texts, got others \(.*\): .*train\.arrow; ingest again"
+    ):
+        open_table(table_path).split("train").sample_ids  # noqa: B018
+
+
+def test_opening_refuses_rows_without_an_expression(table_path: Path) -> None:
+    spoil_column(table_path, "expression", lambda column: pa.array([None] * len(column), pa.int8()))
+
+    with pytest.raises(DataError, match="column 'expression' must have a value in each row, got none in 6"):
+        open_table(table_path)

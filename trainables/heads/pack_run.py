@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,15 +16,19 @@ from spaces.errors import ConfigError
 from trainables.budget import OutOfTime, check_time
 from trainables.checkpoint import save_network
 from trainables.data.needs import check_labels
-from trainables.data.table import FaceTable, shared_table
+from trainables.data.opening import shared_data
+from trainables.data.table import FaceTable
 from trainables.device import check_device
 from trainables.embeddings.cache import default_cache
+from trainables.environment import check_environment
 from trainables.heads.engine import HeadTask, TrainedHead, group_key, train_together
 from trainables.heads.frozen_network import FrozenNetwork, frozen_key, frozen_network
 from trainables.heads.settings import why_not_packable
 from trainables.losses.expression import ExpressionLoss
 from trainables.memory import cap_gpu_memory, free_memory
+from trainables.patience import Patience
 from trainables.preparation import build_loss, choose_items
+from trainables.pulse import SILENT_S, Pulse
 from trainables.run import failure_report, prepare_worker
 from trainables.scores import save_scores, split_scores
 from trainables.scoring import Scored, ValidScorer
@@ -59,7 +63,7 @@ class PackOrder:
     Attributes:
         pack_id: of the pack.
         trials: that are trained.
-        table: folder of the face table.
+        table: folder or URI of the face table.
         device: `cpu` or `cuda`.
         n_threads: of the processor.
         keep_weights: weights are written of a trial only where fewer than so many of the pack were better before.
@@ -67,6 +71,9 @@ class PackOrder:
         keep_always: ids of trials whose weights are written in any case.
         deadline_s: Unix time at which what is not trained is given up; None for no deadline.
         gpu_share: of a GPU, where packs share one; more of its memory the pack can't take.
+        silent_s: seconds without a sign of life after which it is taken for hung.
+        content_hash: of the face table, which must be that one; empty for whichever is there.
+        environment: what the driver computes with, as `read_environment` says it; empty for whatever is there.
     """
 
     pack_id: str
@@ -79,6 +86,9 @@ class PackOrder:
     keep_always: tuple[str, ...] = ()
     deadline_s: float | None = None
     gpu_share: float = 1.0
+    silent_s: float = SILENT_S
+    content_hash: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a scheduler's config."""
@@ -114,8 +124,10 @@ class PackRun:
     """
 
     def __init__(self, order: PackOrder) -> None:
+        self._pulse = Pulse(Path(order.trials[0].folder), silent_s=order.silent_s)
         prepare_worker(order.n_threads)
         self._order = order
+        self._patience = Patience()
         self._scores: list[float] = []
         self._refused: Reports = {}
         self._groups = self._arrange()
@@ -143,12 +155,14 @@ class PackRun:
 
     def release(self) -> None:
         """Let go of what the pack held. The last networks and their embeddings stay in main memory for the next one."""
+        self._pulse.stop()
         self._groups.clear()
         free_memory()
 
     @cached_property
     def _table(self) -> FaceTable:
-        return shared_table(Path(self._order.table))
+        order = self._order
+        return shared_data(order.table, content_hash=order.content_hash, until_s=order.deadline_s)
 
     @cached_property
     def _device(self) -> torch.device:
@@ -173,6 +187,8 @@ class PackRun:
         """Train and judge the trials of a group, and write what they leave."""
         started_s, until_s = time.perf_counter(), self._order.deadline_s
         check_time(until_s)
+        if self._order.environment:
+            check_environment(self._order.environment)
         device = self._device
         below = frozen_network(group[0].config, self._table, device=device, cache=default_cache(), until_s=until_s)
         prepared, reports = self._prepare(group, below)
@@ -220,9 +236,10 @@ class PackRun:
             return
         folder = Path(trial.order.folder)
         if self._keeps_weights(trial.order.trial_id, scored.macro_f1):
-            save_network(folder / WEIGHTS_FILE, *below.whole(head.tensors, trial.config))
+            self._patience(lambda: save_network(folder / WEIGHTS_FILE, *below.whole(head.tensors, trial.config)))
         valid, classes = self._table.split("valid"), tuple(self._table.info.classes)
-        save_scores(folder / SCORES_FILE, split_scores(valid, classes, scored.logits, extras=scored.extras))
+        scores = split_scores(valid, classes, scored.logits, extras=scored.extras)
+        self._patience(lambda: save_scores(folder / SCORES_FILE, scores))
 
     def _keeps_weights(self, trial_id: str, macro_f1: float) -> bool:
         if trial_id in self._order.keep_always:  # and takes no other's place

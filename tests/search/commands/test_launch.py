@@ -42,6 +42,7 @@ def test_resume_reads_more_trials_or_trials_in_all(word: str, more: dict[str, in
         (["resume"], "the following arguments are required: NAME"),
         (["resume", "a", "--trials", "+0"], "argument --trials: must be at least 1, got 0"),
         (["resume", "a", "--trials", "many"], "argument --trials: must be a whole number, got 'many'"),
+        (["resume", "a", "--space", "cor"], "space must be a preset or a YAML file, got 'cor'; did you mean 'core'"),
         (["resume", "a", "b"], "one word too many, got 'b'"),
     ],
     ids=[
@@ -57,6 +58,7 @@ def test_resume_reads_more_trials_or_trials_in_all(word: str, more: dict[str, in
         "no_name",
         "no_more",
         "no_number",
+        "no_space",
         "two_names",
     ],
 )

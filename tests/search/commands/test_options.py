@@ -79,7 +79,14 @@ def test_resources_are_the_keywords_of_a_plan() -> None:
 
     resources = resources_of(parser.parse_args(["--gpus-per-trial", "0.5", "--max-concurrent", "3"]))
 
-    assert resources == {"max_concurrent": 3, "cpus_per_trial": None, "gpus_per_trial": 0.5, "address": None}
+    assert resources == {"max_concurrent": 3, "gpus_per_trial": 0.5}  # a plan has its own word for the others
+
+
+def test_time_after_which_a_worker_counts_as_hung_is_a_duration() -> None:
+    parser = argparse.ArgumentParser()
+    add_resources(parser)
+
+    assert resources_of(parser.parse_args(["--hang-after", "5m"])) == {"silent_s": 300.0}
 
 
 @pytest.mark.parametrize(("text", "wish"), [("auto", "auto"), ("0", 0.0), ("2", 2.0)])

@@ -1,11 +1,13 @@
 """Bags: their deadlines, their histories, and what becomes of one that fails or loses its worker."""
 
+import json
 import os
 import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,11 @@ from search.ensemble.bagging import (
     read_history,
     train_bags,
 )
+from search.lost_workers import LostWorkers
 from spaces.config import TrialConfig
 from trainables.data.table import FaceTable
 from trainables.out_of_bag import OUT_OF_BAG_FILE
+from trainables.pulse import PULSE_FILE
 from trainables.run import CHECKPOINT_FILE, TrialOrder
 
 ONE_AT_A_TIME = Resources(1, 0, 1)
@@ -40,7 +44,7 @@ def job_of(
     config = dict(TrialConfig().with_settings({**small, "data.subsample_ratio": 0.5, **dotted}).to_flat())
     order = TrialOrder(bag_id, config, str(table.path), str(folder / bag_id), asks_unseen=True)
     if ends_in_s is not None:
-        order = replace(order, checkpoint_s=0.0, deadline_s=time.time() + ends_in_s)
+        order = replace(order, checkpoint_share=1.0, deadline_s=time.time() + ends_in_s)
     return BagJob(order, BagRecord("t0001", 0, config))
 
 
@@ -147,8 +151,15 @@ def bag_workers() -> list[int]:
     ("n_lost", "ends_in_s", "end"), [(1, 6.0, "completed"), (2, 600.0, "failed")], ids=["once", "twice"]
 )
 def test_bag_whose_worker_is_lost_goes_on_in_another_one_once(
-    ray_local: None, face_table: FaceTable, tmp_path: Path, n_lost: int, ends_in_s: float, end: str
+    ray_local: None,
+    face_table: FaceTable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    n_lost: int,
+    ends_in_s: float,
+    end: str,
 ) -> None:
+    monkeypatch.setattr("search.ensemble.bagging.LostWorkers", partial(LostWorkers, most=1))
     job = job_of("b000", tmp_path, face_table, ends_in_s=ends_in_s, train__epochs=1000)
     epochs: list[int] = []
     killed: set[int] = set()
@@ -159,11 +170,20 @@ def test_bag_whose_worker_is_lost_goes_on_in_another_one_once(
             os.kill(worker, signal.SIGKILL)
             killed.add(worker)
 
-    (outcome,) = train_bags([job], ONE_AT_A_TIME, on_start=unheard, on_epoch=kill_worker, on_end=unheard)
+    losses: list[str] = []
+    (outcome,) = train_bags(
+        [job],
+        ONE_AT_A_TIME,
+        on_start=unheard,
+        on_epoch=kill_worker,
+        on_end=unheard,
+        on_loss=lambda bag_id, loss: losses.append(f"{bag_id} {loss.cause} {loss.n}"),
+    )
 
     known = read_bag(job.folder)
     assert known is not None and known.end == outcome.end == end
     assert len(killed) == n_lost
+    assert losses == ["b000 lost 1"]
     assert epochs.count(1) == 1  # it went on from its checkpoint
     assert (outcome.error == "") == (end == "completed")
     assert (job.folder / CHECKPOINT_FILE).exists() == (end == "failed")
@@ -194,6 +214,34 @@ def test_bag_that_is_interrupted_has_no_end_and_goes_on_the_next_time(
     assert begun is not None and begun.end is None
     assert outcome.end == "completed"
     assert n_epochs <= epochs[0] <= n_epochs + 1  # the last epoch may have come after the last checkpoint
+
+
+@pytest.mark.ray
+@pytest.mark.faults
+def test_bag_that_hangs_goes_on_in_another_worker(ray_local: None, face_table: FaceTable, tmp_path: Path) -> None:
+    job = job_of("b000", tmp_path, face_table, ends_in_s=25.0, train__epochs=1000)
+    stopped: list[int] = []
+    losses: list[str] = []
+
+    def stop_worker(bag_id: str, report: Mapping[str, Any]) -> None:
+        if not stopped:
+            stopped.append(json.loads((job.folder / PULSE_FILE).read_text())["pid"])
+            os.kill(stopped[0], signal.SIGSTOP)
+
+    (outcome,) = train_bags(
+        [job],
+        ONE_AT_A_TIME,
+        on_start=unheard,
+        on_epoch=stop_worker,
+        on_end=unheard,
+        on_loss=lambda bag_id, loss: losses.append(loss.words),
+        silent_s=8.0,
+    )
+    with suppress(ProcessLookupError):
+        os.kill(stopped[0], signal.SIGKILL)
+
+    assert losses == ["it gave no sign of life for 8 s"]
+    assert outcome.end == "completed"
 
 
 def wait_until_no_bag_is_trained() -> None:

@@ -1,0 +1,81 @@
+"""Why workers are lost, and how often a trial may lose one.
+
+| cause | what happened | counts |
+|---|---|---|
+| preempted | its machine went away, or is about to | never against the trial |
+| hung | it gave no sign of life for too long, and was ended | against it |
+| lost | its process crashed or was killed, for want of memory or else | against it |
+
+Whatever the cause, the trial goes on from its last checkpoint in another worker.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import Literal
+
+Cause = Literal["preempted", "hung", "lost"]
+
+MOST_LOST = 3
+"""Workers that a trial may lose by hanging and crashing; with the next one it has failed."""
+
+_WORDS: dict[Cause, str] = {
+    "preempted": "its machine went away",
+    "hung": "it gave no sign of life",
+    "lost": "its process was killed or crashed; the machine may be out of memory",
+}
+_NODE_SIGNS = ("node has died", "node is dead", "node died", "node was", "preempted")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One lost worker.
+
+    Attributes:
+        cause: why.
+        words: the same, for a sentence.
+        n: how many the trial has lost by its own doing, this one included where it counts.
+        is_last: whether that is more than it may lose.
+    """
+
+    cause: Cause
+    words: str
+    n: int
+    is_last: bool
+
+    @property
+    def sentence(self) -> str:
+        """Why a trial failed that lost too many."""
+        times = "once" if self.n == 1 else f"{self.n} times"
+        return f"worker was lost {times}: {self.words}"
+
+
+class LostWorkers:
+    """Counts the workers that trials lose, by any name of theirs."""
+
+    def __init__(self, *, most: int = MOST_LOST) -> None:
+        self._most = most
+        self._expected: dict[str, tuple[Cause, str]] = {}
+        self._counts: dict[str, Counter[Cause]] = defaultdict(Counter)
+
+    def expect(self, name: str, cause: Cause, words: str) -> None:
+        """The next loss of this trial is our own doing, for this cause."""
+        self._expected[name] = (cause, words)
+
+    def note(self, name: str, error: str) -> Loss:
+        """Count a loss.
+
+        Args:
+            name: of the trial.
+            error: what Ray says of it.
+        """
+        cause, words = self._expected.pop(name) if name in self._expected else _read(error)
+        counts = self._counts[name]
+        counts[cause] += 1
+        n = counts["hung"] + counts["lost"]
+        return Loss(cause, words, n, is_last=cause != "preempted" and n > self._most)
+
+
+def _read(error: str) -> tuple[Cause, str]:
+    text = error.lower()
+    cause: Cause = "preempted" if any(sign in text for sign in _NODE_SIGNS) else "lost"
+    return cause, _WORDS[cause]
