@@ -67,7 +67,7 @@ class SearchStatus:
         ends: end to number of trials; those without one are `open`.
         running: the open ones.
         best: trial, and its macro-F1 on valid.
-        time_left_s: of its time budget, None without one.
+        time_left_s: of its time budget, None without one, or where the search has ended.
         about_left_s: guessed from the trials that have ended, None where that can't be.
         tracking_uri: of MLflow, without its log-in.
         n_waiting: records that MLflow does not have yet.
@@ -123,7 +123,7 @@ def read_status(folder: SearchFolder, *, now_s: float | None = None) -> SearchSt
         ends={end: counts[end] for end in (*TRIAL_ENDS, "open") if counts[end]},
         running=running if state in ("running", "silent") else [],
         best=max(scored, key=lambda found: found[1], default=None),
-        time_left_s=_time_left_s(folder, manifest, now_s if state == "running" else None),
+        time_left_s=None if state == "ended" else _time_left_s(folder, manifest, now_s if state == "running" else None),
         about_left_s=_about_left_s(manifest, records, n_at_once=len(running)) if state == "running" else None,
         tracking_uri=hide_logins(manifest.tracking_uri),
         n_waiting=_n_waiting(folder.tracking_dir, manifest.tracking_uri),

@@ -1,5 +1,6 @@
 """Ends workers that hang, and has trials leave machines that are about to be taken away. Ray tells of both."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ NOTICE_S = 8.0
 
 LEAVE_S = 20.0
 """After the notice, a trial may end its epoch for so long; then it is moved in the middle of it."""
+
+
+_log = logging.getLogger("affectune.workers")
 
 
 class WorkerKeeper:
@@ -39,9 +43,15 @@ class WorkerKeeper:
         """End what is to be ended; Tune then starts it again elsewhere."""
         if not self._watchdog.is_due:
             return
+        try:
+            self._look(trials)
+        except Exception as error:  # Ray's head may not answer for a moment, which is no reason to end a search
+            _log.warning("workers could not be looked after, got %s: %s", type(error).__name__, error)
+
+    def _look(self, trials: Sequence[Trial]) -> None:
         running = {trial.trial_id: trial for trial in trials if _has_worker(trial)}
-        self._note_places(running)
         silent = self._watchdog.hung({name: self._folder_of(trial) for name, trial in running.items()})
+        self._note_places(running)
         for name in silent:
             self._end(running.pop(name), "hung", f"it gave no sign of life for {self._watchdog.silent_s:.0f} s")
         self._leave_draining(running)
