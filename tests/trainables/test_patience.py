@@ -101,6 +101,7 @@ def listen_as_tune() -> None:
 def test_patience_ends_with_ctrl_c(listen: Callable[[], None], ends_with: type[BaseException]) -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # an earlier search may have left Tune's
         listen()
         press_ctrl_c_after(0.1)
 
