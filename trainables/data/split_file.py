@@ -217,14 +217,22 @@ def _write_batch(path: Path, arrays: dict[str, Any]) -> None:
         writer.write_batch(batch)
 
 
+def begin_digest(
+    ids: Sequence[str], subjects: Sequence[str | None], shape: tuple[int, ...], labels: dict[str, NDArray[Any]]
+) -> "hashlib.blake2b":
+    """A split's digest but for its images, which follow in their order."""
+    digest = hashlib.blake2b(repr((list(ids), list(subjects), shape)).encode(), digest_size=16)
+    for name, values in sorted(labels.items()):
+        digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+    return digest
+
+
 def _measure(
     images: NDArray[np.uint8], ids: Sequence[str], subjects: Sequence[str | None], labels: dict[str, NDArray[Any]]
 ) -> tuple[NDArray[np.int64], str]:
     """Pixel counts per channel [channels, 256], and a digest of all columns; independent of how batches were cut."""
     channels = images.shape[-1]
-    digest = hashlib.blake2b(repr((list(ids), list(subjects), images.shape)).encode(), digest_size=16)
-    for name, values in sorted(labels.items()):
-        digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+    digest = begin_digest(ids, subjects, images.shape, labels)
     counts = np.zeros((channels, 256), np.int64)
     step = max(1, _CHUNK_BYTES // int(np.prod(images.shape[1:])))
     for start in range(0, len(images), step):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.labels import LABEL_COLUMNS
+from trainables.data.split_file import begin_digest
 from trainables.data.table import SPLITS, DatasetInfo, Split, open_table
 from trainables.pulse import beat
 
@@ -44,9 +45,7 @@ def _digest(
     ids: list[str], subjects: list[str | None], *, images: NDArray[np.uint8], labels: dict[str, NDArray[Any]]
 ) -> str:
     """As `split_file` computes it when a split is written."""
-    digest = hashlib.blake2b(repr((ids, subjects, images.shape)).encode(), digest_size=16)
-    for name, values in sorted(labels.items()):
-        digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+    digest = begin_digest(ids, subjects, images.shape, labels)
     for start in range(0, len(images), _CHUNK_FACES):
         digest.update(images[start : start + _CHUNK_FACES].data)
         beat()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from spaces.errors import UsageError
+from trainables.data.kept_folders import kept_folder, most_bytes, users_folder
 from trainables.embeddings.entry import SUFFIX, Header, map_entry, read_header, write_entry
 from trainables.embeddings.faces import View
 from trainables.embeddings.key import EmbeddingKey
@@ -206,38 +206,13 @@ def default_cache() -> EmbeddingCache | None:
     Raises:
         UsageError: a variable makes no sense.
     """
-    named = os.environ.get(FOLDER_VARIABLE, "").strip()
-    if named.lower() == "off":
-        return None
-    try:
-        folder = Path(named).expanduser() if named else _users_caches() / "affectune"
-    except RuntimeError:  # a user without a home
-        if named:
-            raise UsageError(f"{FOLDER_VARIABLE} must be a folder, or off, got {named!r}") from None
-        return None
-    return _cache_at(folder.absolute(), max_bytes=_bound_bytes())
+    folder = kept_folder(FOLDER_VARIABLE, users_folder())
+    return None if folder is None else _cache_at(folder, max_bytes=most_bytes(BOUND_VARIABLE, DEFAULT_BOUND_GB))
 
 
 @cache
 def _cache_at(folder: Path, *, max_bytes: int) -> EmbeddingCache:
     return EmbeddingCache(folder, max_bytes=max_bytes)
-
-
-def _users_caches() -> Path:
-    """As the XDG base directory specification has it, which ignores relative paths."""
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return named if named.is_absolute() else Path.home() / ".cache"
-
-
-def _bound_bytes() -> int:
-    text = os.environ.get(BOUND_VARIABLE, "").strip() or str(DEFAULT_BOUND_GB)
-    try:
-        bound_gb = float(text)
-    except ValueError:
-        bound_gb = -1.0
-    if not 0 <= bound_gb < float("inf"):
-        raise UsageError(f"{BOUND_VARIABLE} must be a number of gigabytes from 0 up, got {text!r}")
-    return int(bound_gb * 1e9)
 
 
 def _read_only(embeddings: View) -> View:
