@@ -9,7 +9,6 @@ from typing import Any
 
 from search.bag_record import BagRecord, iter_bags, read_bag
 from search.candidates import Candidate, late_epochs, load_candidate
-from search.cluster import Resources
 from search.console import SearchConsole
 from search.ensemble.bagging import BagJob, BagOutcome, affordable_bags, deadlines, scored_history, train_bags
 from search.final_records import parent_key, run_key
@@ -20,12 +19,14 @@ from search.interrupts import gentle_signals
 from search.lost_workers import Loss
 from search.plan import EnsemblePlan
 from search.ready_nodes import start_nodes
+from search.resources import Resources
 from search.tracking import Tracker
 from search.wanted_bags import wanted_bags
 from spaces.config import TrialConfig
 from trainables.data.table import FaceTable
 from trainables.environment import read_environment
 from trainables.run import TrialOrder
+from trainables.shared_clock import clock_lead_s
 
 LEAST_BAGS_S = 60.0
 
@@ -127,6 +128,7 @@ def bag_jobs(places: Sequence[Place], *, plan: EnsemblePlan, table: FaceTable, r
             gpu_share=own.gpu_share,
             asks_unseen=True,
             silent_s=plan.silent_s,
+            clock_lead_s=clock_lead_s(place.folder),
         )
         jobs.append(BagJob(order, place.record))
     return jobs

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from ray import tune
 
 from search.callbacks import RecordingCallback
-from search.cluster import Resources
 from search.disk_watch import DiskWatch
 from search.folder import SearchFolder, TrialRecord
 from search.interrupts import gentle_signals
@@ -18,6 +17,7 @@ from search.packs.searcher import Pack, PackSearcher
 from search.plan import SearchPlan
 from search.prelaunch import iter_extremes
 from search.recorder import Recorder, usable
+from search.resources import Resources
 from search.scheduler import StratifiedHalving, constant_macro_f1
 from search.searcher import SpaceSearcher
 from search.state import SearchState
@@ -41,6 +41,7 @@ class Work(NamedTuple):
     recorder: Recorder
     ends_s: float | None
     silent_s: float
+    clock_lead_s: float
     say: Callable[[str], None]
 
 
@@ -104,6 +105,7 @@ def drive_packs(
             deadline_s=ends_s,
             gpu_share=work.resources.gpu_share,
             silent_s=work.silent_s,
+            clock_lead_s=work.clock_lead_s,
         ).to_dict()
 
     runs.keep_lost_trials(state.records)
@@ -171,6 +173,7 @@ def _order(record: TrialRecord, work: Work, deadline_s: float | None) -> dict[st
         gpu_share=resources.gpu_share,
         silent_s=work.silent_s,
         n_told=record.epochs,
+        clock_lead_s=work.clock_lead_s,
     ).to_dict()
 
 

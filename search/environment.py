@@ -12,9 +12,11 @@ from typing import Any
 
 from spaces.errors import SearchError
 from trainables.environment import difference, read_environment
+from trainables.shared_clock import clock_lead_s
 
 MARK_FILE = "mark"
 TABLE_FILE = "dataset.json"
+SHOWN_SKEW_S = 5.0
 
 _ADVICE = {
     "code": "; update the checkout there, or start Ray where none is installed",
@@ -33,13 +35,14 @@ def look_around(marked: str, table: str | None) -> dict[str, Any]:
 
     Returns:
         `environment`: versions. `mark`: what the driver wrote, None where it is not seen. `may_write`: whether the
-        folder can be written. `table`: its hash, empty where it can't be read.
+        folder can be written. `table`: its hash, empty where it can't be read. `clock_lead_s`: ahead of the storage.
     """
     return {
         "environment": dict(read_environment()),
         "mark": _read(Path(marked, MARK_FILE)),
         "may_write": os.access(marked, os.W_OK | os.X_OK),
         "table": "" if table is None else _table_hash(Path(table)),
+        "clock_lead_s": clock_lead_s(Path(marked)),
     }
 
 
@@ -76,6 +79,21 @@ def compare(
     if table is not None and seen["table"] != table_hash:
         got = f"{seen['table'][:12]} there and {table_hash[:12]} here" if seen["table"] else "none there"
         raise SearchError(f"face table must be the same on every node, got {got}: {node}, {table}{_ADVICE['table']}")
+
+
+def clock_sentence(seen: Mapping[str, Any], *, node: str, lead_s: float) -> str | None:
+    """What is to be told of a node's clock; None where it shows about the driver's time.
+
+    Args:
+        seen: by `look_around`.
+        node: its name.
+        lead_s: of the driver's clock, ahead of the storage's.
+    """
+    ahead_s = float(seen["clock_lead_s"]) - lead_s
+    if abs(ahead_s) < SHOWN_SKEW_S:
+        return None
+    which = "ahead of" if ahead_s > 0 else "behind"
+    return f"clock of node {node} is {abs(ahead_s):.0f} s {which} this machine's; deadlines there allow for it"
 
 
 def _read(file: Path) -> str | None:

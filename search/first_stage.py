@@ -5,13 +5,13 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import ray
 from ray.exceptions import RayError
 from rich.console import Console
 
 from search.closing import close_books, is_complete
-from search.cluster import Resources
 from search.fidelity import Fidelity, in_words, measure_fidelity, to_document
 from search.first import (
     HEAD_ONLY,
@@ -30,6 +30,7 @@ from search.folder_lock import only_driver
 from search.follow import FIDELITY_S, SearchOutcome, follow
 from search.plan import SearchPlan
 from search.recorder import usable
+from search.resources import Resources
 from search.state import load_state
 from search.study_journal import scores_of
 from search.tracking import Tracker
@@ -40,6 +41,7 @@ from trainables.data.table import FaceTable
 from trainables.heads import why_not_packable
 from trainables.heads.pack_run import PackedTrial, PackOrder, score_pack
 from trainables.outputs import write_text
+from trainables.shared_clock import clock_lead_s
 
 UNHURRIED_S = 300.0
 ANSWER_S = 3.0
@@ -148,7 +150,7 @@ def _ask_heads(
 ) -> dict[str, float]:
     """Macro-F1 of a head with each trial's settings, by trial; those that were there in time."""
     order = _order(twins, table, resources, deadline_s=time.time() + limit_s - ANSWER_S)
-    task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(score_pack).remote(order.to_dict())
+    task = ray.remote(**resources.of_task())(score_pack).remote(order.to_dict())
     try:
         scores: dict[str, float] = ray.get(task, timeout=limit_s)
     except RayError:  # too late, or lost
@@ -169,6 +171,7 @@ def _order(twins: Sequence[PackedTrial], table: FaceTable, resources: Resources,
         n_threads=resources.n_threads,
         keep_weights=0,
         deadline_s=deadline_s,
+        clock_lead_s=clock_lead_s(Path(twins[0].folder)),
     )
 
 

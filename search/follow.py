@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.console import Console
 
-from search.cluster import Resources, plan_resources
 from search.console import SearchConsole
 from search.driving import Work, build_scheduler, drive_packs, drive_trials, run_drive
 from search.folder import STUDY_FILE, SearchFolder, TrialRecord
@@ -17,6 +16,7 @@ from search.packs.runs import PackRuns
 from search.packs.space import is_packed
 from search.plan import EnsemblePlan, SearchPlan
 from search.recorder import Recorder, count_ends, usable
+from search.resources import Resources, plan_resources
 from search.run_log import NoRuns
 from search.state import SearchState, settle_runs
 from search.stopping import Stopping, in_words, measure_stopping
@@ -27,6 +27,7 @@ from spaces.space import SearchSpace
 from trainables.data.table import FaceTable
 from trainables.outputs import sweep_leftovers
 from trainables.patience import Patience
+from trainables.shared_clock import clock_lead_s
 from trainables.trial import Trial
 
 CLOSING_S = 6.0
@@ -52,6 +53,7 @@ def resources_of(plan: SearchPlan | EnsemblePlan, sharing: GpuSharing | None = N
         gpus_per_trial=plan.gpus_per_trial,
         max_concurrent=plan.max_concurrent,
         sharing=sharing,
+        others=plan.resources,
     )
 
 
@@ -99,7 +101,14 @@ def follow(
     bounds = _bounds(plan, started_s, max_concurrent=resources.max_concurrent)
     pack_runs = PackRuns(tracker, parent, folder)
     work = Work(
-        folder, table, resources, recorder, ends_s=bounds["deadline_s"], silent_s=plan.silent_s, say=screen.message
+        folder,
+        table,
+        resources,
+        recorder,
+        ends_s=bounds["deadline_s"],
+        silent_s=plan.silent_s,
+        clock_lead_s=clock_lead_s(folder.path),
+        say=screen.message,
     )
     interrupted = True
     try:

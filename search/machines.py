@@ -46,11 +46,16 @@ class Machine:
         ]
         return min(room, default=10**6)
 
-    def in_words(self) -> str:
-        """`node 10.0.0.7 (4 CPU, 1 GPU)`."""
-        own = {name: amount for name, amount in self.resources.items() if name in ("CPU", "GPU")}
-        amounts = ", ".join(f"{own.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
+    def in_words(self, *others: str) -> str:
+        """`node 10.0.0.7 (4 CPU, 1 GPU)`, and what it has of others."""
+        names = dict.fromkeys(("CPU", "GPU", *others))
+        amounts = ", ".join(f"{in_amount(name, self.resources.get(name, 0.0))} {name}" for name in names)
         return f"{self.name} ({amounts})"
+
+
+def in_amount(name: str, amount: float) -> str:
+    """`4`; of memory `7.5 GiB`."""
+    return f"{amount / 2**30:.4g} GiB" if name == "memory" else f"{amount:g}"
 
 
 def gpu_slots(n_gpus: float, gpus: float) -> int:

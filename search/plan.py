@@ -1,6 +1,7 @@
 """What a user asks of a search and of a final job: budgets, resources, sizes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from trainables.pulse import SILENT_S
@@ -25,6 +26,7 @@ class SearchPlan:
         max_concurrent: trials at once; as many as fit if None.
         cpus_per_trial: cores; one, or a GPU's share of them, if None.
         gpus_per_trial: may be a fraction, or auto for what measurements say; one where there are any, if None.
+        resources: what a trial takes beside, by the names of the cluster: `memory` in bytes, or its owner's own.
         address: of a running Ray cluster; None starts a local one.
         seed: of the sampler.
         grace_epochs: no trial is stopped before it has seen the faces of so many epochs.
@@ -41,6 +43,7 @@ class SearchPlan:
     max_concurrent: int | None = None
     cpus_per_trial: float | None = None
     gpus_per_trial: GpuWish = None
+    resources: Mapping[str, float] = field(default_factory=dict)
     address: str | None = None
     seed: int = 0
     grace_epochs: int = 1
@@ -63,7 +66,7 @@ class EnsemblePlan:
         soup: whether weights of candidates with one start are averaged to further candidates.
         max_members: of the ensemble.
         time_budget_s: for all bags together; None grants them as long as the search took.
-        max_concurrent, cpus_per_trial, gpus_per_trial, address, silent_s: as for a search.
+        max_concurrent, cpus_per_trial, gpus_per_trial, resources, address, silent_s: as for a search.
         seed: of the bags' subsamples and of the selection.
         also: labelled faces of another kind, a face table or a source, that the ensemble is scored on too.
         objective: whether those have a part in choosing: own (none), mean of both macro-F1, or the worst of the two.
@@ -78,6 +81,7 @@ class EnsemblePlan:
     max_concurrent: int | None = None
     cpus_per_trial: float | None = None
     gpus_per_trial: GpuWish = None
+    resources: Mapping[str, float] = field(default_factory=dict)
     address: str | None = None
     seed: int = 0
     also: str | None = None

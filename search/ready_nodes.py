@@ -1,6 +1,9 @@
 """Ray and its nodes, made ready for a search: started or joined, and looked at before anything is ordered."""
 
+from functools import partial
 from pathlib import Path
+
+from rich.console import Console
 
 from search.cluster import check_nodes, start_ray
 from search.folder import SearchFolder
@@ -21,4 +24,5 @@ def start_nodes(address: str | None, folder: SearchFolder, table: FaceTable) -> 
     """
     start_ray(address)
     at = None if is_uri(table.origin) else Path(table.origin)
-    check_nodes(folder.path, at, table_hash=table.info.content_hash)
+    say = partial(Console(stderr=True).print, markup=False, highlight=False, soft_wrap=True)
+    check_nodes(folder.path, at, table_hash=table.info.content_hash, say=say)

@@ -64,7 +64,7 @@ class Tracker:
         artifact_root: Path | None = None,
         on_trouble: Callable[[str], None] = _log.warning,
     ) -> None:
-        self._uri = uri
+        self._uri, self._experiment = uri, experiment
         self._artifact_root = artifact_root
         self._say = on_trouble
         self._journal = Journal(journal_dir, experiment=experiment, uri=uri)
@@ -187,8 +187,15 @@ class Tracker:
         return self._journal.n_waiting
 
     def close(self, timeout_s: float = 10.0) -> int:
-        """Send what can be sent, stop the thread and let go of the journal; returns what still waits in it."""
+        """Send what can be sent, stop the thread and let go of the journal.
+
+        Returns:
+            how many operations still wait in it; where some do, that is said too.
+        """
         waiting = self.flush(timeout_s) if self._thread.is_alive() else self._journal.n_waiting
+        if waiting:
+            advice = f"affectune resume {self._experiment} sends them"
+            self._say(f"{waiting} records wait in {self._journal.folder}; {advice}")
         with self._wake:
             self._closing = True
             self._wake.notify_all()

@@ -15,6 +15,14 @@ from urllib.parse import quote, urlsplit
 from spaces.errors import TrackingError
 
 SCHEMES = ("http", "https", "sqlite")
+HEALTH = "/health"
+BOOKS = "/api/2.0/mlflow/experiments/search?max_results=1"
+"""An answer needs the server's database, and a login where it wants one."""
+
+REFUSALS = {
+    401: "its login belongs into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+    403: "the address must be one of its allowed hosts, and the login one that may read experiments",
+}
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 
 
@@ -36,7 +44,8 @@ def check_server(uri: str, *, timeout_s: float = 5.0) -> None:
         timeout_s: how long a server may take to answer.
 
     Raises:
-        TrackingError: the scheme is unknown, the server does not answer, or the database's folder can't be written.
+        TrackingError: the scheme is unknown, the server or its database does not answer, the login is wrong, or the
+            folder of an SQLite file can't be written.
     """
     scheme = uri.partition(":")[0]
     if "://" not in uri or scheme not in SCHEMES:
@@ -159,25 +168,34 @@ def _check_http(uri: str, *, timeout_s: float) -> None:
     where = hide_password(uri)
     advice = f"; start it, or leave --tracking-uri out to record into a local file: {where}"
     try:
-        status, body = _ask_health(uri, timeout_s=timeout_s)
+        status, body = _ask(uri, HEALTH, timeout_s=timeout_s)
+        if status == 200 and body.strip() == b"OK":
+            status, _ = _ask(uri, BOOKS, timeout_s=timeout_s)
+        elif status == 200:
+            other = f"got {body!r}: some other program?{advice}"
+            raise TrackingError(f"tracking server must answer {HEALTH} with OK, {other}")
     except TimeoutError:
         raise TrackingError(f"tracking server must answer within {timeout_s:g} s, got nothing{advice}") from None
-    except urllib.error.HTTPError as error:
-        raise TrackingError(f"tracking server must answer /health with OK, got status {error.code}{advice}") from None
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(getattr(error, "reason", None), TimeoutError):
             raise TrackingError(f"tracking server must answer within {timeout_s:g} s, got nothing{advice}") from None
         raise TrackingError(f"tracking server must answer, got {_reason(error)}{advice}") from None
-    if status != 200 or body.strip() != b"OK":
-        raise TrackingError(f"tracking server must answer /health with OK, got {body!r}: some other program?{advice}")
+    if status in REFUSALS:
+        raise TrackingError(f"tracking server must let us in, got status {status}; {REFUSALS[status]}: {where}")
+    if status != 200:
+        raise TrackingError(f"tracking server must answer with status 200, got {status}{advice}")
 
 
-def _ask_health(uri: str, *, timeout_s: float) -> tuple[int, bytes]:
+def _ask(uri: str, path: str, *, timeout_s: float) -> tuple[int, bytes]:
+    """Status, and how the answer begins."""
     parts = urlsplit(uri)
     host = parts.netloc.rpartition("@")[2]
-    request = urllib.request.Request(f"{parts.scheme}://{host}{parts.path.rstrip('/')}/health", headers=_login(uri))
-    with urllib.request.urlopen(request, timeout=timeout_s) as answer:
-        return answer.status, answer.read(16)
+    request = urllib.request.Request(f"{parts.scheme}://{host}{parts.path.rstrip('/')}{path}", headers=_login(uri))
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+            return answer.status, answer.read(16)
+    except urllib.error.HTTPError as error:
+        return error.code, b""
 
 
 def _login(uri: str) -> dict[str, str]:

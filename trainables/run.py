@@ -5,7 +5,7 @@ import os
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from trainables.kept_epochs import ScoredEpoch
 from trainables.memory import cap_gpu_memory, free_memory, keep_pages
 from trainables.patience import Patience, is_passing
 from trainables.pulse import SILENT_S, Pulse
+from trainables.shared_clock import clock_lead_s, in_own_time
 from trainables.trainer import EpochReport, Trainer
 from trainables.trial_checkpoint import SHARE, TrialCheckpoint
 
@@ -55,6 +56,7 @@ class TrialOrder:
         content_hash: of the face table, which must be that one; empty for whichever is there.
         environment: what the driver computes with, as `read_environment` says it; empty for whatever is there.
         n_told: epochs whose reports have arrived, from workers before.
+        clock_lead_s: of the machine that orders, ahead of the clock of the storage (`shared_clock`).
     """
 
     trial_id: str
@@ -73,10 +75,22 @@ class TrialOrder:
     content_hash: str = ""
     environment: dict[str, str] = field(default_factory=dict)
     n_told: int = 0
+    clock_lead_s: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a scheduler's config."""
         return asdict(self)
+
+    def in_own_time(self) -> "TrialOrder":
+        """The same order, its times by this machine's clock."""
+        own_s = clock_lead_s(Path(self.folder))
+        leads = {"lead_s": own_s, "sender_lead_s": self.clock_lead_s}
+        return replace(
+            self,
+            deadline_s=in_own_time(self.deadline_s, **leads),
+            search_ends_s=in_own_time(self.search_ends_s, **leads),
+            clock_lead_s=own_s,
+        )
 
 
 class TrialRun:
@@ -90,7 +104,7 @@ class TrialRun:
     """
 
     def __init__(self, order: TrialOrder) -> None:
-        self._order = order
+        self._order = order = order.in_own_time()
         self._folder = Path(order.folder)
         self._trainer: Trainer | None = None
         self._error: EpochReport | None = None

@@ -5,7 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+SIZES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+OWN_WORDS = {"cpu": "--cpus-per-trial", "gpu": "--gpus-per-trial"}
 
 
 def duration_s(text: str) -> float:
@@ -64,6 +67,17 @@ def positive(text: str) -> float:
     if value == 0:
         raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
     return value
+
+
+def amount(text: str) -> tuple[str, float]:
+    """A name and a number above 0 from `spot=1`; memory in bytes, also from `memory=8G`."""
+    name, _, number = (part.strip() for part in text.partition("="))
+    if not name or not number:
+        raise argparse.ArgumentTypeError(f"must be NAME=X such as memory=8G or spot=1, got {text!r}")
+    if name.lower() in OWN_WORDS:
+        raise argparse.ArgumentTypeError(f"must be left to {OWN_WORDS[name.lower()]}, got {text}")
+    size = re.fullmatch(r"(.+?)([KMGT])i?B?", number, re.IGNORECASE) if name == "memory" else None
+    return name, positive(size[1]) * SIZES[size[2].upper()] if size else positive(number)
 
 
 def share(text: str) -> float:
@@ -130,6 +144,14 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
         help="GPUs a trial; with a fraction, trials share one and its memory; auto measures what each network needs "
         "and shares GPUs by that (default: 1 if any)",
     )
+    group.add_argument(
+        "--resource",
+        dest="resources",
+        metavar="NAME=X",
+        action="append",
+        type=amount,
+        help="what a trial takes beside, by the cluster's name for it, such as memory=8G or spot=1; may be repeated",
+    )
     group.add_argument("--address", metavar="A", help="a running Ray cluster, such as auto (default: a local one)")
     group.add_argument(
         "--hang-after",
@@ -142,5 +164,6 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
 
 def resources_of(args: argparse.Namespace) -> dict[str, Any]:
     """The words of `add_resources` that were given, as keyword arguments of a plan."""
-    names = ("max_concurrent", "cpus_per_trial", "gpus_per_trial", "address", "silent_s")
-    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    names = ("max_concurrent", "cpus_per_trial", "gpus_per_trial", "resources", "address", "silent_s")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return given | ({"resources": dict(given["resources"])} if "resources" in given else {})

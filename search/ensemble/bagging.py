@@ -13,9 +13,9 @@ import ray
 from ray.exceptions import RayError
 
 from search.bag_record import BagRecord, end_bag, read_bag, write_bag
-from search.cluster import Resources
 from search.ends import TrialEnd
 from search.lost_workers import Loss, LostWorkers
+from search.resources import Resources
 from search.wanted_bags import MOST_BAGS
 from search.watchdog import Watchdog
 from spaces.errors import OutputError
@@ -126,8 +126,7 @@ class _Bags:
 
     def begin(self, job: BagJob) -> None:
         """Give a bag to a worker."""
-        own = self._resources.of(job.order.settings)
-        task = self._task.options(num_cpus=own.cpus, num_gpus=own.gpus)
+        task = self._task.options(**self._resources.of(job.order.settings).of_task())
         self.running[task.remote(job.order.to_dict(), asdict(job.record))] = job
 
     def wait(self) -> list[tuple[BagJob, RayError | None]]:

@@ -167,7 +167,7 @@ def _run(order: Order, row_space: RowSpace, faces: FaceTable) -> _Run:
     return _Run(outcome.folder, outcome.records, outcome.interrupted)
 
 
-_RESOURCES = ("max_concurrent", "cpus_per_trial", "gpus_per_trial", "address")
+_RESOURCES = ("max_concurrent", "cpus_per_trial", "gpus_per_trial", "resources", "address")
 
 
 def _is_same(folder: SearchFolder, row_space: RowSpace, faces: FaceTable) -> bool:

@@ -117,7 +117,10 @@ def wait_until(is_so: Callable[[], bool], *, limit_s: float = 240.0) -> None:
         time.sleep(0.3)
 
 
-JOIN = "from search.cluster import check_nodes, list_machines, plan_resources, start_ray; import sys, json, time, ray\n"
+JOIN = (
+    "from search.cluster import check_nodes, list_machines, start_ray; from search.resources import plan_resources\n"
+    "import sys, json, time, ray\n"
+)
 SEE = (
     "start_ray(sys.argv[1])\n"
     "until = time.time() + 90\n"

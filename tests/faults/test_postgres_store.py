@@ -25,7 +25,8 @@ from processes import free_port
 from searches import Place
 
 from search.tracking import Tracker
-from search.tracking_server import answers
+from search.tracking_server import answers, check_server
+from spaces.errors import TrackingError
 
 if TYPE_CHECKING:
     from conftest import Scale
@@ -129,7 +130,7 @@ class TeamServer:
     def wait_until_ready(self) -> None:
         for _ in range(600):
             assert self._process.poll() is None, self.log.read_text()
-            if answers(self.uri, timeout_s=2):
+            if answers(self.uri.replace("//", f"//admin:{PASSWORD}@"), timeout_s=2):
                 return
             time.sleep(0.3)
         raise AssertionError(f"not ready: {self.log.read_text()}")
@@ -206,6 +207,13 @@ def test_server_of_a_team_turns_strangers_away(server: TeamServer) -> None:
     assert server.status_of(path, word=PASSWORD, host="elsewhere.example.com") == 403
 
 
+def test_search_with_a_wrong_password_does_not_start(server: TeamServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "not the password")
+
+    with pytest.raises(TrackingError, match="must let us in, got status 401; its login belongs into MLFLOW_TRACKING"):
+        check_server(server.uri)
+
+
 def test_server_of_a_team_keeps_its_secrets_to_itself(server: TeamServer) -> None:
     for name in ("login.ini", "login.key"):
         assert (server.store / name).stat().st_mode & 0o077 == 0
@@ -242,7 +250,6 @@ def test_records_arrive_once_though_the_database_was_restarted(
     assert [line for line in told if "answers again" in line]
 
 
-@pytest.mark.xfail(strict=True, reason="the sender asks /health alone, which the database's absence does not change")
 def test_file_arrives_though_the_database_was_away_when_it_was_sent(
     server: TeamServer, postgres: Postgres, tmp_path: Path
 ) -> None:

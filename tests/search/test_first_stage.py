@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from search import first_stage
-from search.cluster import Resources
 from search.first import HandedOver, heads_space, read_handed, write_handed
 from search.first_stage import _order, _twins, is_unmeasured, measure_first, run_first
 from search.folder import SPACE_FILE, SearchFolder, SearchManifest, TrialRecord
 from search.follow import SearchOutcome
 from search.launch import run_search
 from search.plan import SearchPlan
+from search.resources import Resources
 from search.resume import resume_search
 from search.sampler import StudySampler
 from search.state import new_record

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 
-from search.cluster import Resources, plan_resources
 from search.gpu_sharing import MOST_SHARING, GpuSharing, RayProbe, measure_sharing, planned_steps, share_gpus
 from search.plan import SearchPlan
+from search.resources import Resources, plan_resources
 from spaces.config import TrialConfig
 from trainables.data.table import DatasetInfo, FaceTable
 from trainables.gpu_profile import GpuProfile

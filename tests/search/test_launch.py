@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from search.cluster import Resources
 from search.folder import SearchFolder, TrialRecord
 from search.follow import SearchOutcome, _why_nothing
 from search.interrupts import _as_interrupt, gentle_signals
 from search.launch import run_search
 from search.plan import SearchPlan
+from search.resources import Resources
 from search.resume import resume_search
 from spaces.config import TrialConfig
 from spaces.errors import DataError, DeviceError, SearchError, TrackingError, UsageError

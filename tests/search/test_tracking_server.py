@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -121,6 +121,50 @@ def test_check_server_waits_no_longer_than_told_when_a_server_hangs(silent_port:
         check_server(f"http://127.0.0.1:{silent_port}", timeout_s=0.3)
 
     assert time.monotonic() - begin < 2
+
+
+@pytest.fixture
+def closed_server() -> Iterator[Callable[[int], str]]:
+    """Starts a server that is well, and answers whoever asks for experiments with a status."""
+    servers = []
+
+    def start(status: int) -> str:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                is_health = self.path == "/health"
+                self.send_response(200 if is_health else status)
+                self.end_headers()
+                self.wfile.write(b"OK" if is_health else b"")
+
+            def log_message(self, *words: object) -> None:
+                pass
+
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return f"http://me:hush@127.0.0.1:{servers[-1].server_address[1]}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (401, r"must let us in, got status 401; its login belongs into MLFLOW_TRACKING_USERNAME"),
+        (403, r"must let us in, got status 403; the address must be one of its allowed hosts"),
+        (500, r"must answer with status 200, got 500; start it"),
+    ],
+    ids=["wrong password", "no allowed host", "no database"],
+)
+def test_check_server_refuses_one_that_is_well_but_takes_nothing(
+    closed_server: Callable[[int], str], status: int, sentence: str
+) -> None:
+    with pytest.raises(TrackingError, match=sentence) as caught:
+        check_server(closed_server(status))
+
+    assert "hush" not in str(caught.value)
 
 
 def test_check_server_tells_another_program_from_mlflow(other_program: int) -> None:

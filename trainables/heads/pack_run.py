@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +32,7 @@ from trainables.pulse import SILENT_S, Pulse
 from trainables.run import failure_report, prepare_worker
 from trainables.scores import save_scores, split_scores
 from trainables.scoring import Scored, ValidScorer
+from trainables.shared_clock import clock_lead_s, in_own_time
 from trainables.trainer import SCORES_FILE, WEIGHTS_FILE, EpochReport
 
 STEP_S = 5.0
@@ -74,6 +75,7 @@ class PackOrder:
         silent_s: seconds without a sign of life after which it is taken for hung.
         content_hash: of the face table, which must be that one; empty for whichever is there.
         environment: what the driver computes with, as `read_environment` says it; empty for whatever is there.
+        clock_lead_s: of the machine that orders, ahead of the clock of the storage (`shared_clock`).
     """
 
     pack_id: str
@@ -89,10 +91,17 @@ class PackOrder:
     silent_s: float = SILENT_S
     content_hash: str = ""
     environment: dict[str, str] = field(default_factory=dict)
+    clock_lead_s: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a scheduler's config."""
         return asdict(self)
+
+    def in_own_time(self) -> "PackOrder":
+        """The same order, its deadline by this machine's clock."""
+        own_s = clock_lead_s(Path(self.trials[0].folder)) if self.trials else self.clock_lead_s
+        deadline_s = in_own_time(self.deadline_s, lead_s=own_s, sender_lead_s=self.clock_lead_s)
+        return replace(self, deadline_s=deadline_s, clock_lead_s=own_s)
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> "PackOrder":
@@ -126,7 +135,7 @@ class PackRun:
     def __init__(self, order: PackOrder) -> None:
         self._pulse = Pulse(Path(order.trials[0].folder), silent_s=order.silent_s)
         prepare_worker(order.n_threads)
-        self._order = order
+        self._order = order = order.in_own_time()
         self._patience = Patience()
         self._scores: list[float] = []
         self._refused: Reports = {}

@@ -8,6 +8,7 @@ import pytest
 from search.commands.options import (
     add_resources,
     add_storage,
+    amount,
     at_least,
     class_names,
     duration_s,
@@ -87,6 +88,30 @@ def test_time_after_which_a_worker_counts_as_hung_is_a_duration() -> None:
     add_resources(parser)
 
     assert resources_of(parser.parse_args(["--hang-after", "5m"])) == {"silent_s": 300.0}
+
+
+def test_other_resources_are_named_and_memory_has_units() -> None:
+    parser = argparse.ArgumentParser()
+    add_resources(parser)
+
+    found = resources_of(parser.parse_args(["--resource", "spot=1", "--resource", "memory=1.5G"]))
+
+    assert found == {"resources": {"spot": 1.0, "memory": 1.5 * 2**30}}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("spot", "must be NAME=X such as memory=8G or spot=1, got 'spot'"),
+        ("=1", "must be NAME=X"),
+        ("gpu=2", "must be left to --gpus-per-trial, got gpu=2"),
+        ("memory=lots", "must be a number, got 'lots'"),
+        ("spot=0", "must be above 0, got 0"),
+    ],
+)
+def test_other_resource_is_refused_when_it_says_nothing(text: str, sentence: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=sentence):
+        amount(text)
 
 
 @pytest.mark.parametrize(("text", "wish"), [("auto", "auto"), ("0", 0.0), ("2", 2.0)])

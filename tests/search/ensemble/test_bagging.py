@@ -15,7 +15,6 @@ import psutil
 import pytest
 
 from search.bag_record import BagRecord, read_bag
-from search.cluster import Resources
 from search.ensemble.bagging import (
     HISTORY_FILE,
     BagJob,
@@ -26,6 +25,7 @@ from search.ensemble.bagging import (
     train_bags,
 )
 from search.lost_workers import LostWorkers
+from search.resources import Resources
 from spaces.config import TrialConfig
 from trainables.data.table import FaceTable
 from trainables.out_of_bag import OUT_OF_BAG_FILE
