@@ -51,11 +51,23 @@ class TableCopy:
         path: its folder.
         n_bytes: that it takes, or will.
         used_s: Unix time at which it was last opened by a process, or begun.
+        source: of what table, as sentences name it; empty where that is not known.
     """
 
     path: Path
     n_bytes: int
     used_s: float
+    source: str = ""
+
+    @property
+    def key(self) -> str:
+        """The table's content hash."""
+        return self.path.name.removesuffix(BEGUN)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is there."""
+        return not self.path.name.endswith(BEGUN)
 
 
 class TableCopies:
@@ -139,13 +151,12 @@ class TableCopies:
                 with suppress(OSError):  # another process makes room
                     plan = read_plan(path)
                     n_bytes = plan.n_bytes if plan else sum(file.stat().st_size for file in path.iterdir())
-                    found.append(TableCopy(path, n_bytes, path.stat().st_mtime))
+                    found.append(TableCopy(path, n_bytes, path.stat().st_mtime, plan.source if plan else ""))
         return sorted(found, key=lambda copy: copy.used_s, reverse=True)
 
     def remove(self, copy: TableCopy) -> bool:
         """Remove a copy. Returns whether it was; one that a process uses or makes stays."""
-        key = copy.path.name.removesuffix(BEGUN)
-        with one_at_a_time(self.folder / f"{key}.lock", waits=False) as is_ours:
+        with one_at_a_time(self.folder / f"{copy.key}.lock", waits=False) as is_ours:
             return is_ours and _remove(copy.path)
 
     def _copy(

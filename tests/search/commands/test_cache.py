@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from search.cli import main
+from trainables.data.table import FaceTable
 
 if TYPE_CHECKING:
     from trainables.embeddings.cache import EmbeddingCache
@@ -102,6 +103,41 @@ def test_empty_can_leave_what_was_used_of_late(cache: "EmbeddingCache", capsys: 
 
     assert json.loads(capsys.readouterr().out)["removed"] == 1
     assert len(cache.entries()) == 1
+
+
+def test_copies_of_tables_are_shown_and_removed_unless_they_are_in_use(
+    cache: "EmbeddingCache",
+    face_table: FaceTable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from trainables.data.stores import FolderStore
+    from trainables.data.table_copies import TableCopies
+
+    monkeypatch.setenv("AFFECTUNE_TABLES", str(tmp_path / "tables"))
+    user = TableCopies(tmp_path / "tables", max_bytes=10**9)
+    path = user.fetch(FolderStore(face_table.path))
+    begun = path.with_name("0123456789abcdef.begun")
+    begun.mkdir()
+
+    assert main(["cache", "show"]) == 0
+    shown = capsys.readouterr().out.splitlines()[-4:]
+    assert main(["cache", "show", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["tables"]
+    assert main(["cache", "empty"]) == 0
+    emptied = capsys.readouterr().out.splitlines()[-1]
+
+    assert shown[0].split() == ["table", "copied", "from", "size", "last", "used"]
+    assert any(line.split()[:2] == [path.name[:12], str(face_table.path)] for line in shown)
+    assert any(line.startswith("0123456789ab (begun)  (not known)") for line in shown)
+    assert shown[-1].startswith(f"{tmp_path / 'tables'}: 2 copies of tables, ")
+    assert {(copy["table"], copy["is_whole"]) for copy in told["copies"]} == {
+        (path.name, True),
+        ("0123456789abcdef", False),
+    }
+    assert emptied == f"{tmp_path / 'tables'}: 1 copy of a table removed, 0 bytes; 1 in use stays"
+    assert (path.is_dir(), begun.exists()) == (True, False)
 
 
 @pytest.mark.parametrize("action", ["show", "empty"])
