@@ -25,8 +25,8 @@ def register(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("table", metavar="PAPER[:TABLE]", nargs="?", help="such as 001:1, 1:1 or hust-ant:1")
-    parser.add_argument("--data", metavar="DATA", type=Path, help="face table of 'affectune data'")
-    parser.add_argument("--also", metavar="DATA2", type=Path, help="score every row on this table's valid split too")
+    parser.add_argument("--data", metavar="DATA", help="face table of 'affectune data'")
+    parser.add_argument("--also", metavar="DATA2", help="score every row on this table's valid split too")
     parser.add_argument("--start", metavar="FILE", type=Path, help="saved model for rows that go on from one")
     parser.add_argument("--partner", metavar="FILE", type=Path, help="saved model for pre-trained rows and blends")
     parser.add_argument(

@@ -126,7 +126,7 @@ def _expected(there: Sequence[Answers]) -> dict[str, float | None] | None:
 
 def _table_document(table: FaceTable, faces: Faces) -> dict[str, Any]:
     return {
-        "path": str(table.path.absolute()),
+        "path": table.origin,
         "content_hash": table.info.content_hash,
         "n_train": table.info.rows["train"],
         "n_valid": int((faces.labels >= 0).sum()),

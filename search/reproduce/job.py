@@ -8,6 +8,7 @@ from typing import Any
 
 from search.folder import SPACE_FILE, SearchFolder, TrialRecord
 from search.launch import run_search
+from search.named_table import open_named_table
 from search.plan import SearchPlan
 from search.recorder import usable
 from search.reproduce.answers import other_faces, partner_answers, trial_answers, unlike, valid_faces
@@ -20,7 +21,7 @@ from search.resume import More, resume_search
 from search.tracking import Tracker
 from spaces.errors import SearchError, UsageError
 from spaces.loading import parse_space
-from trainables.data.table import FaceTable, open_table
+from trainables.data.table import FaceTable
 from trainables.models.partner import check_partner
 from trainables.outputs import write_text
 
@@ -38,8 +39,8 @@ class Order:
     Attributes:
         paper: whose table it is.
         table: one of its tables.
-        data: folder of the face table.
-        also: folder of a second face table, whose valid split every row is scored on too.
+        data: folder of the face table, or a URI such as s3://BUCKET/PREFIX.
+        also: a second face table, whose valid split every row is scored on too.
         partner: a saved model, trained before.
         wishes: settings, repetitions, start.
         name: of the search.
@@ -51,10 +52,10 @@ class Order:
 
     paper: Paper
     table: Table
-    data: Path
+    data: str | Path
     storage: Path
     name: str
-    also: Path | None = None
+    also: str | Path | None = None
     partner: Path | None = None
     wishes: Wishes = field(default_factory=Wishes)
     tracking_uri: str | None = None
@@ -82,8 +83,8 @@ def reproduce(order: Order) -> dict[str, Any]:
         SearchError: another search has the name.
         DeviceError, TrackingError: as for any search.
     """
-    faces = open_table(order.data)
-    other = None if order.also is None else open_table(order.also)
+    faces = open_named_table(order.data)
+    other = None if order.also is None else open_named_table(order.also)
     if other is not None:
         _check_other(other, faces)
     if order.partner is not None:

@@ -34,7 +34,7 @@ def test_reproduce_reads_its_words() -> None:
 
     args = build_parser().parse_words([*words, "--fix", "a=1", "b:c=2", "--epochs", "4", "--time-budget", "20m"])
 
-    assert (args.table, args.data, args.also) == ("hse-nn:8", Path("d"), Path("e"))
+    assert (args.table, args.data, args.also) == ("hse-nn:8", "d", "e")
     assert (args.partner, args.start) == (Path("p"), Path("s"))
     assert (args.seeds, args.epochs, args.time_budget, args.seed) == (3, 4, 1200, 0)
     assert args.fix == ["a=1", "b:c=2"]
