@@ -66,6 +66,8 @@ class RecordingCallback(Callback):
         recorder: notes what happens.
         records: Tune's trial id to our record, filled by the searcher.
         halt: is called when a trial could not be recorded (a full disk), so that no other begins.
+        begin_again: orders once more what Ray Tune has given up; says whether it will.
+        fail: is told what Ray Tune has given up and is not begun again.
         losses: counts the workers that trials lose.
         keeper: looks after workers; nobody does if None.
         disk: tries whether the search's folder can be written to; nobody does if None.
@@ -79,6 +81,8 @@ class RecordingCallback(Callback):
         records: Mapping[str, TrialRecord],
         *,
         halt: Callable[[], None] = lambda: None,
+        begin_again: Callable[[str], bool] = lambda _: False,
+        fail: Callable[[str], None] = lambda _: None,
         losses: LostWorkers | None = None,
         keeper: WorkerKeeper | None = None,
         disk: DiskWatch | None = None,
@@ -89,7 +93,9 @@ class RecordingCallback(Callback):
         self._losses = losses or LostWorkers()
         self._keeper, self._disk = keeper, disk
         self._say = say
+        self._begin_again, self._tell_failed = begin_again, fail
         self._given_up: set[str] = set()
+        self._waiting: set[str] = set()
         self._recorder = recorder
         self._records = records
         self._halt = halt
@@ -103,6 +109,7 @@ class RecordingCallback(Callback):
     @never_raising
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial begins, or begins again after its worker was lost."""
+        self._waiting.discard(trial.trial_id)
         self._recorder.trial_started(self._records[trial.trial_id])
 
     @never_raising
@@ -137,8 +144,9 @@ class RecordingCallback(Callback):
         """A worker was lost, and its work waits for another; unless it has lost too many."""
         text = error_text(trial)
         if SILENT_NODE in text and self._keeper is not None and self._keeper.has_lost_machine(trial):
-            self._losses.expect(trial.trial_id, "preempted", "its machine went away")
-        loss = self._losses.note(trial.trial_id, text)
+            self._losses.expect(self._name_of(trial), "preempted", "its machine went away")
+        loss = self._losses.note(self._name_of(trial), text)
+        self._waiting.add(trial.trial_id)
         self._note_what_was_told(trial)
         if loss.cause == "preempted":
             trial.max_failures += 1  # Tune counts this one too
@@ -160,9 +168,11 @@ class RecordingCallback(Callback):
 
     @never_raising
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A worker could not even begin, again and again."""
-        if trial.trial_id not in self._given_up:
-            self._fail(trial, self._losses.note(trial.trial_id, error_text(trial)))
+        """A worker could never begin; or it was lost between two trials, and Tune makes an error of the second.
+
+        Of the latter, Tune has told before that it recovers the trial, and only then that it does not.
+        """
+        self._settle_error(trial)
         lighten(trial)
 
     def records_of(self, trial: Trial) -> Sequence[TrialRecord]:
@@ -183,13 +193,27 @@ class RecordingCallback(Callback):
             (record,) = self.records_of(trial)
             trial.config = {**trial.config, "order": {**order, "n_told": record.epochs}}
 
+    def _name_of(self, trial: Trial) -> str:
+        """Under which its lost workers are counted: our own, as Tune may begin it again under another of its own."""
+        return self.records_of(trial)[0].trial_id
+
+    def _settle_error(self, trial: Trial) -> None:
+        if trial.trial_id in self._given_up:
+            self._tell_failed(trial.trial_id)
+        elif trial.trial_id not in self._waiting:
+            self._fail(trial, self._losses.note(self._name_of(trial), error_text(trial)))
+            self._tell_failed(trial.trial_id)
+        elif not self._begin_again(trial.trial_id):
+            for record in self.records_of(trial):
+                self._end_one(record, "preempted")
+
     def _fail(self, trial: Trial, loss: Loss) -> None:
         for record in self.records_of(trial):
-            self._fail_one(record, loss)
+            self._end_one(record, "failed", error=loss.sentence)
 
     @never_raising
-    def _fail_one(self, record: TrialRecord, loss: Loss) -> None:
-        """A trial failed with its workers, which may all have been lost before it began."""
+    def _end_one(self, record: TrialRecord, end: TrialEnd, *, error: str = "") -> None:
+        """A trial ended with its workers, which may all have been lost before it began."""
         if record.end is None:
             self._recorder.trial_started(record)
-        self._recorder.trial_ended(record.trial_id, "failed", error=loss.sentence)
+        self._recorder.trial_ended(record.trial_id, end, error=error)

@@ -69,6 +69,8 @@ def drive_trials(
         work.recorder,
         searcher.records,
         halt=searcher.halt,
+        begin_again=searcher.begin_again,
+        fail=searcher.fail,
         spared=scheduler.spared if scheduler else None,
         **_care(work, lambda trial: searcher.records[trial.trial_id]),
     )
@@ -111,7 +113,15 @@ def drive_packs(
     runs.keep_lost_trials(state.records)
     searcher = PackSearcher(state, journal, order=order, last_pack=runs.last_pack, **bounds)
     care = _care(work, lambda pack: searcher.packs[pack.trial_id].records[0])
-    callback = PackCallback(work.recorder, searcher.packs, runs=runs, halt=searcher.halt, **care)
+    callback = PackCallback(
+        work.recorder,
+        searcher.packs,
+        runs=runs,
+        halt=searcher.halt,
+        begin_again=searcher.begin_again,
+        fail=searcher.fail,
+        **care,
+    )
     return Drive(PackTrial, searcher, callback)
 
 

@@ -288,12 +288,14 @@ def _check_folder(path: Path) -> None:
 
 def _is_our_flavor(path: Path) -> bool:
     """Whether the MLmodel of a folder is as exports of ours have it: it loads the code and the ensemble beside it."""
-    from mlflow.models import Model
+    from mlflow.models import Model, ModelSignature
 
     try:
-        flavors = Model.load(str(path)).flavors
+        model = Model.load(str(path))
+        flavors = model.flavors
         ours = flavors["python_function"]
         is_inside = ours["artifacts"]["ensemble"]["path"] == "artifacts/ensemble"
-        return is_inside and list(flavors) == ["python_function"] and _FLAVOR.items() <= ours.items()
+        is_signed = isinstance(model.signature, ModelSignature)
+        return is_inside and is_signed and list(flavors) == ["python_function"] and _FLAVOR.items() <= ours.items()
     except Exception:  # what MLflow and YAML raise on a broken one
         return False

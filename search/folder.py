@@ -25,6 +25,8 @@ LOCK_FILE = "lock"
 ENSEMBLE_FILE = "ensemble/ensemble.json"
 MAX_NAME = 64
 """Characters of a search's name."""
+LAST_S = 253402300800.0
+"""Unix time of the year 10000, which no clock shows."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 UNBEGUN_FILES = (LOCK_FILE, SPACE_FILE)
 """What a launch may leave that was killed before the search began: the manifest is what begins it."""
@@ -177,7 +179,11 @@ class SearchFolder:
         Raises:
             SearchError: search.json is broken, or of a newer version.
         """
-        return read_document(self.path / MANIFEST_FILE, SearchManifest, error=SearchError)
+        file = self.path / MANIFEST_FILE
+        manifest = read_document(file, SearchManifest, error=SearchError)
+        if not 0 <= manifest.launched_s < LAST_S:
+            raise SearchError(f"launched_s of search.json must be a Unix time, got {manifest.launched_s:g}: {file}")
+        return manifest
 
     def update_manifest(self, **changes: Any) -> SearchManifest:
         """Change some fields of search.json."""

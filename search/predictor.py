@@ -33,6 +33,7 @@ MAX_PIXELS = 100_000_000
 
 MAX_PX, MAX_WIDTH, MAX_HEADS = 4096, 8192, 64
 """Of networks that can be built: side of their images, channels of a layer, heads of attention."""
+MAX_TEMPERATURE = 1e6
 
 DecodedAs = tuple[int, int]
 """Side in pixels and channels of a decoded image."""
@@ -117,7 +118,7 @@ def _check_members(members: Any) -> None:
     """
     classes, entries = members["classes"], members["networks"]
     _check(len(set(classes)) == len(classes) > 1 and all(isinstance(each, str) for each in classes), "classes", classes)
-    _check(0 < members["temperature"] < math.inf, "temperature", members["temperature"])
+    _check(0 < members["temperature"] <= MAX_TEMPERATURE, "temperature", members["temperature"])
     _check(bool(entries), "networks", entries)
     files: list[str] = []
     for entry in entries:
@@ -134,9 +135,9 @@ def _check_entry(entry: Any, *, classes: list[str], files: list[str]) -> None:
     _check(source is None or source in files, "encoder_from", source)
     _check(set(classes) <= set(entry["classes"]), "classes of a network", entry["classes"])
     for name in ("image_px", "table_px"):
-        _check(isinstance(entry[name], int) and 1 <= entry[name] <= MAX_PX, name, entry[name])
-    _check(entry["channels"] in (1, 3), "channels", entry["channels"])
-    _check(isinstance(entry["shift_px"], int) and 0 <= entry["shift_px"] < entry["image_px"], "shift_px", entry)
+        _check(_is_whole(entry[name]) and 1 <= entry[name] <= MAX_PX, name, entry[name])
+    _check(_is_whole(entry["channels"]) and entry["channels"] in (1, 3), "channels", entry["channels"])
+    _check(_is_whole(entry["shift_px"]) and 0 <= entry["shift_px"] < entry["image_px"], "shift_px", entry)
     _check(len(entry["mean"]) == 3 and all(map(math.isfinite, entry["mean"])), "mean", entry["mean"])
     _check(len(entry["std"]) == 3 and all(0 < std < math.inf for std in entry["std"]), "std", entry["std"])
     _check(entry["design"]["attention_heads"] <= MAX_HEADS, "attention_heads", entry["design"])
@@ -146,6 +147,10 @@ def _check_entry(entry: Any, *, classes: list[str], files: list[str]) -> None:
     _check(all(":" not in each for each in backbones), "backbones", backbones)  # timm would fetch one from elsewhere
     spaces = [vote["space"] for vote in entry["votes"]]
     _check(set(spaces) <= {"probs", "logits"}, "spaces of votes", spaces)
+
+
+def _is_whole(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
 
 
 def _check(holds: bool, name: str, got: Any) -> None:

@@ -65,11 +65,10 @@ class SpaceSearcher(Searcher):
         self._is_halted = True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        """A trial's config; FINISHED where no further trial should begin."""
+        """A trial's config; FINISHED where no further trial should begin, and None where one may have to once more."""
         record = None if self._is_halted or self._is_too_late() else self._next_record()
         if record is None:
-            self._is_last_ordered = True
-            return Searcher.FINISHED
+            return self._no_more()
         self.records[trial_id] = record
         self._begun.add(record.trial_id)
         self._open.append(record)
@@ -84,13 +83,29 @@ class SpaceSearcher(Searcher):
             self._ask_ahead()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tell the sampler the end: what the trial said, or stopped by the scheduler where it said none."""
-        ours = self.records[trial_id].trial_id
+        """Tell the sampler the end: what the trial said, or stopped by the scheduler where it said none.
+
+        What becomes of an error, whoever counts lost workers says: `begin_again` or `fail`.
+        """
         if error or result is None:
-            self._sampler.tell(ours, "failed")
-        else:
-            end: TrialEnd = result.get("end") or "stopped"
-            self._sampler.tell(ours, end, value=float(result[METRIC]), epoch=int(result["epoch"]))
+            return
+        end: TrialEnd = result.get("end") or "stopped"
+        self._sampler.tell(
+            self.records[trial_id].trial_id, end, value=float(result[METRIC]), epoch=int(result["epoch"])
+        )
+        self._journal.follow(self._sampler.events)
+
+    def begin_again(self, trial_id: str) -> bool:
+        """Order once more what Ray Tune has given up. Returns whether there is time for that."""
+        if self._is_halted or self._is_too_late():
+            return False
+        self._again[:0] = [record for record in self._records_of(trial_id) if record.end is None]
+        return True
+
+    def fail(self, trial_id: str) -> None:
+        """Tell the sampler that what Ray Tune has given up has failed."""
+        for record in self._records_of(trial_id):
+            self._sampler.tell(record.trial_id, record.end or "failed", value=record.best_macro_f1)
         self._journal.follow(self._sampler.events)
 
     def save(self, checkpoint_path: str) -> None:
@@ -104,6 +119,15 @@ class SpaceSearcher(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher into snapshots that nobody reads; what can't be pickled stays out."""
         return {"n_asked": len(self.records)}
+
+    def _records_of(self, trial_id: str) -> list[TrialRecord]:
+        return [self.records[trial_id]]
+
+    def _no_more(self) -> str | None:
+        """The answer where nothing is to begin now; after FINISHED, Tune never asks again."""
+        self._is_last_ordered = True
+        may_come_back = not self._is_halted and any(record.end is None for record in self._open)
+        return None if may_come_back else Searcher.FINISHED
 
     def _ask_ahead(self) -> None:
         """Have a proposal ready, unless there is something to begin with or nothing will begin."""

@@ -28,7 +28,7 @@ class WorkerKeeper:
 
     Args:
         losses: is told of each worker that is ended here, and why.
-        folder_of: where the worker of a trial of Tune's leaves its pulse.
+        folder_of: where the worker of a trial of Tune's leaves its pulse; its name is what losses are counted by.
         silent_s: seconds without a sign of life after which a worker is taken for hung.
     """
 
@@ -86,7 +86,7 @@ class WorkerKeeper:
                 self._end(trial, "preempted", "its machine is about to be taken away")
 
     def _end(self, trial: Trial, cause: Cause, words: str) -> None:
-        self._losses.expect(trial.trial_id, cause, words)
+        self._losses.expect(self._folder_of(trial).name, cause, words)
         worker = trial.temporary_state.ray_actor
         if worker is not None:
             ray.kill(worker, no_restart=True)

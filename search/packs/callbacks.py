@@ -25,6 +25,8 @@ class PackCallback(RecordingCallback):
         packs: Tune's trial id to our pack, filled by the searcher.
         runs: of the packs, in MLflow.
         halt: is called when something could not be recorded, so that no other pack begins.
+        begin_again: orders the trials of a pack once more that Ray Tune has given up; says whether it will.
+        fail: is told of a pack that Ray Tune has given up and that is not begun again.
         losses: counts the workers that packs lose.
         keeper: looks after workers; nobody does if None.
         disk: tries whether the search's folder can be written to; nobody does if None.
@@ -38,18 +40,31 @@ class PackCallback(RecordingCallback):
         *,
         runs: PackRuns,
         halt: Callable[[], None] = lambda: None,
+        begin_again: Callable[[str], bool] = lambda _: False,
+        fail: Callable[[str], None] = lambda _: None,
         losses: LostWorkers | None = None,
         keeper: WorkerKeeper | None = None,
         disk: DiskWatch | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        super().__init__(recorder, {}, halt=halt, losses=losses, keeper=keeper, disk=disk, say=say)
+        super().__init__(
+            recorder,
+            {},
+            halt=halt,
+            begin_again=begin_again,
+            fail=fail,
+            losses=losses,
+            keeper=keeper,
+            disk=disk,
+            say=say,
+        )
         self._packs = packs
         self._runs = runs
 
     @never_raising
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A pack begins, or begins again after its worker was lost: what it has told already stays."""
+        self._waiting.discard(trial.trial_id)
         pack = self._packs[trial.trial_id]
         for record in pack.records:
             self._begun(record)
@@ -74,7 +89,7 @@ class PackCallback(RecordingCallback):
 
     @never_raising
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A pack's workers could not even begin, again and again."""
+        """A pack's workers could never begin, or one was lost between two packs: its trials then go into others."""
         super().on_trial_error(iteration, trials, trial, **info)
         self._runs.ended(self._packs[trial.trial_id])
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ray.tune.search import Searcher
-
 from search.ends import TrialEnd
 from search.folder import TrialRecord
 from search.pace import NEW_TRIAL_SHARE
@@ -83,11 +81,10 @@ class PackSearcher(SpaceSearcher):
         self._durations_s: list[float] = []
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        """A pack's config; FINISHED where no further one should begin."""
+        """A pack's config; FINISHED where no further one should begin, and None where a trial may have to once more."""
         records = [] if self._is_halted or self._is_too_late() else self._next_records()
         if not records:
-            self._is_last_ordered = True
-            return Searcher.FINISHED
+            return self._no_more()
         self._last_pack += 1
         pack = Pack(pack_id_of(self._last_pack), records)
         self.packs[trial_id] = pack
@@ -101,15 +98,20 @@ class PackSearcher(SpaceSearcher):
         self._journal.follow(self._sampler.events)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tell the sampler how each trial of the pack ended."""
+        """Tell the sampler how each trial of the pack ended; of an error, as of a trial's, others say what becomes."""
+        if error:
+            return
         last = reports_of(result or {})
         for record in self.packs[trial_id].records:
             report = last.get(record.trial_id, {})
-            end: TrialEnd = record.end or report.get("end") or ("failed" if error else "preempted")
+            end: TrialEnd = record.end or report.get("end") or "preempted"
             value = report.get(METRIC, record.best_macro_f1)
             self._sampler.tell(record.trial_id, end, value=value, epoch=int(report.get("epoch", record.epochs)) or None)
         self._durations_s.append(time.monotonic() - self._begun_s[trial_id])
         self._journal.follow(self._sampler.events)
+
+    def _records_of(self, trial_id: str) -> list[TrialRecord]:
+        return list(self.packs[trial_id].records)
 
     def _next_records(self) -> list[TrialRecord]:
         found: list[TrialRecord] = []

@@ -142,6 +142,39 @@ def test_worker_that_could_never_begin_is_a_failure(recorder: Recorder) -> None:
     assert "worker was lost once" in recorder.told[-1][3]
 
 
+def test_trial_whose_worker_was_lost_between_two_trials_is_ordered_once_more(recorder: Recorder) -> None:
+    again: list[str] = []
+    callback = callback_of(recorder, begin_again=lambda name: not again.append(name))
+    trial = tune_trial()
+
+    callback.on_trial_recover(1, [], trial)  # Tune says both of one loss
+    callback.on_trial_error(1, [], trial)
+
+    assert again == ["abc"]
+    assert recorder.told == [("lost", "t0003", "lost")]
+
+
+def test_trial_whose_worker_was_lost_between_two_trials_is_preempted_where_time_is_up(recorder: Recorder) -> None:
+    callback = callback_of(recorder, begin_again=lambda _: False)
+
+    callback.on_trial_recover(1, [], tune_trial())
+    callback.on_trial_error(1, [], tune_trial())
+
+    assert recorder.told[-1] == ("ended", "t0003", "preempted", "")
+
+
+def test_losses_are_counted_on_under_another_name_of_tune(recorder: Recorder) -> None:
+    record = TrialRecord("t0003", 3, values={}, config={})
+    callback = RecordingCallback(recorder, {"abc": record, "def": record}, losses=LostWorkers(most=1))  # type: ignore[arg-type]
+    first, second = tune_trial(), tune_trial()
+    second.trial_id = "def"
+
+    callback.on_trial_recover(1, [], first)
+    callback.on_trial_recover(1, [], second)
+
+    assert [told[:3] for told in recorder.told if told[0] == "ended"] == [("ended", "t0003", "failed")]
+
+
 def test_search_is_halted_when_trials_fail_one_like_the_other(recorder: Recorder) -> None:
     halts: list[str] = []
     callback = callback_of(recorder, halt=lambda: halts.append("halt"))

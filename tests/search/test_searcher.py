@@ -46,8 +46,11 @@ def test_search_is_finished_when_there_are_trials_enough(tmp_path: Path) -> None
     searcher = searcher_of(tmp_path, n_trials=2)
 
     answers = [searcher.suggest(name) for name in "abc"]
+    for record in searcher.records.values():
+        record.end = "completed"
 
-    assert answers[2] == SpaceSearcher.FINISHED
+    assert answers[2] is None  # one of the two may have to begin once more
+    assert searcher.suggest("d") == SpaceSearcher.FINISHED
     assert len(searcher.records) == 2
 
 
@@ -93,17 +96,52 @@ def test_unfinished_trials_come_before_new_ones(tmp_path: Path) -> None:
         (result("", best=0.2), "stopped", None),
         (result("diverged", best=0.0), "diverged", None),
         (result("failed", best=0.0), "failed", None),
-        (None, "failed", None),
     ],
-    ids=["completed", "stopped", "diverged", "failed", "worker lost"],
+    ids=["completed", "stopped", "diverged", "failed"],
 )
-def test_sampler_hears_every_end(tmp_path: Path, last: dict[str, Any] | None, end: str, value: float | None) -> None:
+def test_sampler_hears_every_end(tmp_path: Path, last: dict[str, Any], end: str, value: float | None) -> None:
     searcher = searcher_of(tmp_path)
     searcher.suggest("abc")
 
     searcher.on_trial_complete("abc", last)
 
     assert told(searcher, tmp_path) == [("t0000", end, value)]
+
+
+def test_trial_that_tune_has_given_up_has_failed_or_comes_before_new_ones(tmp_path: Path) -> None:
+    searcher = searcher_of(tmp_path)
+    for name in ("lost", "cursed"):
+        searcher.suggest(name)
+        searcher.on_trial_complete(name, error=True)
+    before = told(searcher, tmp_path)
+
+    searcher.fail("cursed")
+    has_time = searcher.begin_again("lost")
+
+    assert (before, has_time) == ([], True)
+    assert told(searcher, tmp_path) == [("t0001", "failed", None)]
+    assert [searcher.suggest(name)["trial_id"] for name in "cd"] == ["t0000", "t0002"]  # type: ignore[index]
+
+
+def test_trial_that_tune_has_given_up_does_not_begin_again_in_a_search_that_was_halted(tmp_path: Path) -> None:
+    searcher = searcher_of(tmp_path)
+    searcher.suggest("lost")
+
+    searcher.halt()
+
+    assert not searcher.begin_again("lost")
+    assert searcher.suggest("next") == SpaceSearcher.FINISHED
+
+
+def test_trial_that_tune_gives_up_after_all_were_ordered_still_begins_again(tmp_path: Path) -> None:
+    searcher = searcher_of(tmp_path, n_trials=1)
+
+    searcher.suggest("lost")
+    waits = searcher.suggest("none")
+    searcher.begin_again("lost")
+
+    assert waits is None
+    assert searcher.suggest("again")["trial_id"] == "t0000"  # type: ignore[index]
 
 
 def test_sampler_hears_every_epoch(tmp_path: Path) -> None:
@@ -177,6 +215,7 @@ def test_search_ends_with_as_many_trials_as_it_was_asked_for(tmp_path: Path, n_t
     while searcher.suggest(f"ray-{n_begun}") != SpaceSearcher.FINISHED:
         searcher.on_trial_result(f"ray-{n_begun}", result(epoch=2))
         searcher.on_trial_complete(f"ray-{n_begun}", result("completed", epoch=3))
+        searcher.records[f"ray-{n_begun}"].end = "completed"
         n_begun += 1
 
     assert n_begun == n_trials == len(asked(tmp_path))
@@ -188,7 +227,7 @@ def test_trial_that_was_asked_for_ahead_and_found_no_time_is_begun_by_the_next_l
     first.on_trial_result("a", result(epoch=2))
     first._deadline_s = time.time()
 
-    assert first.suggest("b") == SpaceSearcher.FINISHED
+    assert first.suggest("b") is None
     sampler = StudySampler.replay(LAST_EPOCHS, 0, read_events(tmp_path / "study.jsonl"))
     left = new_record(sampler, "t0001")
     begun = TrialRecord("t0000", 0, values=LAST_EPOCHS.default(), config={}, end="completed")
@@ -196,7 +235,7 @@ def test_trial_that_was_asked_for_ahead_and_found_no_time_is_begun_by_the_next_l
     answers = [second.suggest(name) for name in "cde"]
 
     assert [answer["trial_id"] for answer in answers[:2]] == ["t0001", "t0002"]  # type: ignore[index]
-    assert answers[2] == SpaceSearcher.FINISHED
+    assert answers[2] is None
 
 
 def test_trial_that_was_asked_for_ahead_is_not_begun_by_a_launch_that_wants_none_more(tmp_path: Path) -> None:
@@ -210,7 +249,7 @@ def test_trial_that_was_asked_for_ahead_is_not_begun_by_a_launch_that_wants_none
     )
 
     assert searcher.suggest("a") == {"trial_id": "t0000", "order": {"of": "t0000"}}
-    assert searcher.suggest("b") == SpaceSearcher.FINISHED
+    assert searcher.suggest("b") is None
 
 
 def test_open_trial_behind_one_that_is_not_wanted_any_more_goes_on(tmp_path: Path) -> None:
@@ -224,7 +263,7 @@ def test_open_trial_behind_one_that_is_not_wanted_any_more_goes_on(tmp_path: Pat
     )
 
     assert searcher.suggest("a") == {"trial_id": "t0001", "order": {"of": "t0001"}}
-    assert searcher.suggest("b") == SpaceSearcher.FINISHED
+    assert searcher.suggest("b") is None
 
 
 def test_searcher_is_through_when_it_has_nothing_more_and_all_has_ended(tmp_path: Path) -> None:
@@ -259,4 +298,4 @@ def test_shortest_completed_trial_says_whether_another_fits(tmp_path: Path) -> N
     searcher.suggest("a")
     searcher.records["a"].end, searcher.records["a"].wall_s = "completed", 200.0
 
-    assert searcher.suggest("b") != SpaceSearcher.FINISHED
+    assert isinstance(searcher.suggest("b"), dict)

@@ -51,7 +51,14 @@ class OnePack:
             self.folder, tracker=NoRuns(), parent_key="search", screen=screen, keep_weights=1, earlier=state.records
         )
         runs = PackRuns(screen, "search", self.folder)
-        self.callback = PackCallback(self.recorder, self.searcher.packs, runs=runs, halt=self.searcher.halt)
+        self.callback = PackCallback(
+            self.recorder,
+            self.searcher.packs,
+            runs=runs,
+            halt=self.searcher.halt,
+            begin_again=self.searcher.begin_again,
+            fail=self.searcher.fail,
+        )
         self.trial: Any = Trial("no trainable", config={"order": {"a": 1}}, stub=True, trial_id="abc")
         self.searcher.suggest("abc")
         self.names = [record.trial_id for record in self.searcher.packs["abc"].records]
@@ -179,3 +186,15 @@ def test_tune_keeps_nothing_of_a_pack_that_is_over(tmp_path: Path, over: Callabl
     over(pack)
 
     assert (pack.trial.config, pack.trial.run_metadata.last_result) == ({}, {})
+
+
+def test_pack_whose_worker_was_lost_between_two_packs_goes_into_another(tmp_path: Path) -> None:
+    pack = OnePack(tmp_path)
+
+    pack.callback.on_trial_recover(1, [pack.trial], pack.trial)
+    pack.lose_workers()
+    answer = pack.searcher.suggest("next")
+
+    assert isinstance(answer, dict) and answer["trial_id"] == "pack-0002"
+    assert [record.trial_id for record in pack.searcher.packs["next"].records] == NAMES
+    assert pack.told() == {}
