@@ -1,15 +1,17 @@
 """What every test of malformed input asks of a command: a sentence, the right exit code, and nothing half-written."""
 
+import copy
 import os
 import random
 import re
 import signal
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import psutil
 import pytest
@@ -182,6 +184,48 @@ def damage_file(path: Path, seed: int) -> str:
         content[start:stop] = draw.randbytes(stop - start)
     path.write_bytes(bytes(content))
     return f"{kind} from byte {start}"
+
+
+ODD_VALUES: tuple[Any, ...] = (
+    None, True, -1, 0, 1e308, float("nan"), 1 << 70, "", "x", "../../x", "\x00", "e" * 300, [], {}, [[]], {"a": {}},
+)  # fmt: skip
+"""What may stand where something else should."""
+
+
+Mutants = Callable[[Any, int], Iterator[tuple[str, Any]]]
+
+
+@pytest.fixture
+def mutants(moments: random.Random) -> Mutants:
+    """Copies of a document, in each of which one part is missing or another value; drawn anew in every run."""
+
+    def draw(document: Any, n: int) -> Iterator[tuple[str, Any]]:
+        places = list(_places(document))
+        for _ in range(n):
+            place = moments.choice(places)
+            value = moments.choice((*ODD_VALUES, ...) if place else ODD_VALUES)
+            yield f"{place} is {str(value)[:20]!r}", _replaced(document, place, value)
+
+    return draw
+
+
+def _places(document: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Ways to all parts of a document; of a long list, to its first ones."""
+    yield at
+    keys: Iterable[Any] = document if isinstance(document, dict) else ()
+    for key in range(len(document[:2])) if isinstance(document, list) else keys:
+        yield from _places(document[key], (*at, key))
+
+
+def _replaced(document: Any, place: tuple[Any, ...], value: Any) -> Any:
+    if not place:
+        return value
+    changed = copy.copy(document)
+    if value is ... and len(place) == 1:
+        del changed[place[0]]
+    else:
+        changed[place[0]] = _replaced(document[place[0]], place[1:], value)
+    return changed
 
 
 @pytest.fixture(scope="session")

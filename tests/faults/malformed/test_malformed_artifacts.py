@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 if TYPE_CHECKING:
-    from conftest import Survives
+    from conftest import Mutants, Survives
 
 pytestmark = pytest.mark.faults
 
@@ -252,3 +253,18 @@ def test_evaluate_refuses_a_spoilt_model(case: str, model: Path, face: Path, sur
     Path("faces.csv").write_text(f"path,label\n{face.relative_to(Path.cwd())},anger\n")
 
     survives("evaluate", model, "--source", "faces.csv", codes=(1,))
+
+
+def test_predict_judges_a_model_of_which_a_part_is_another(
+    model: Path, face: Path, mutants: "Mutants", survives: "Survives"
+) -> None:
+    for file, read, write in (
+        (model / MEMBERS, json.loads, json.dumps),
+        (model / "MLmodel", yaml.safe_load, yaml.dump),
+    ):
+        good = file.read_text()
+        for what, mutant in mutants(read(good), N_MUTANTS):
+            print(what)
+            file.write_text(write(mutant))
+            survives("predict", model, face, codes=(0, 1))
+        file.write_text(good)

@@ -18,7 +18,7 @@ from spaces.config import TrialConfig
 from spaces.loading import parse_space
 
 if TYPE_CHECKING:
-    from conftest import Answer, Survives
+    from conftest import Answer, Mutants, Survives
 
     from trainables.data.table import FaceTable
 
@@ -35,6 +35,7 @@ COMMANDS = {
     "resume": ("resume", "mini"),
     "ensemble": ("ensemble", "mini", "--bags", "0"),
     "export": ("export", "mini", "--out", "model"),
+    "status": ("status", "mini"),
 }
 N_MUTANTS = 24
 
@@ -337,3 +338,16 @@ def test_export_judges_a_search_that_was_damaged(
 @pytest.mark.parametrize("name", ["../mini", "mini/..", "/etc", "", ".", "x" * 5000, "mi\nni"])
 def test_commands_take_plain_names_alone(name: str, search: Path, survives: "Survives") -> None:
     survives("export", name, "--out", "model", "--storage", "runs", codes=(1, 2))
+
+
+@pytest.mark.parametrize("name", ["search.json", TRIAL, ENSEMBLE, "summary.json"])
+@pytest.mark.parametrize("command", ["export", "status"])
+def test_command_judges_a_search_of_which_a_part_is_another(
+    name: str, command: str, search: Path, mutants: "Mutants", survives: "Survives"
+) -> None:
+    good = (search / name).read_text()
+    for what, mutant in mutants(json.loads(good), N_MUTANTS):
+        print(what)
+        shutil.rmtree("model", ignore_errors=True)
+        (search / name).write_text(json.dumps(mutant))
+        run(survives, command, codes=(0, 1), writes=("model(/.*)?", "runs/mini/(summary.json|tracking.*)"), limit_s=60)

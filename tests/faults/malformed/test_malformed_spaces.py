@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 if TYPE_CHECKING:
-    from conftest import Survives
+    from conftest import Mutants, Survives
 
 SPACE = """\
 name: small
@@ -257,3 +258,14 @@ def _mutant(seed: int) -> str:
                 cut = draw.randrange(len(line) + 1)
                 lines[place] = line[:cut] + draw.choice(NASTY) + line[cut:]
     return "\n".join(lines) + "\n"
+
+
+@pytest.mark.faults
+def test_space_of_which_a_part_is_another_is_refused_or_taken(
+    mutants: "Mutants", survives: "Survives", tmp_path: Path
+) -> None:
+    file = tmp_path / "space.yaml"
+    for what, mutant in mutants(yaml.safe_load(SPACE), 100):
+        print(what)
+        file.write_text(yaml.safe_dump(mutant, sort_keys=False))
+        survives("spaces", "check", file, codes=(0, 2))

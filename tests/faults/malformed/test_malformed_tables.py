@@ -16,7 +16,7 @@ from trainables.data.split_file import Faces
 from trainables.data.table import write_table
 
 if TYPE_CHECKING:
-    from conftest import Survives
+    from conftest import Mutants, Survives
 
 CLASSES = ("anger", "fear", "happiness")
 PX = 16
@@ -277,3 +277,14 @@ def test_table_damaged_on_disk_is_refused_or_read_whole(
     assert sorted(path.name for path in (tmp_path / "merged").glob("*")) == (
         [] if answer.code else ["dataset.json", "test.arrow", "train.arrow", "valid.arrow"]
     )
+
+
+@pytest.mark.faults
+def test_table_of_whose_description_a_part_is_another_is_refused_or_shown(
+    table: Path, mutants: "Mutants", survives: "Survives"
+) -> None:
+    good = (table / "dataset.json").read_text()
+    for what, mutant in mutants(json.loads(good), N_MUTANTS):
+        print(what)
+        (table / "dataset.json").write_text(json.dumps(mutant))
+        survives("data", "show", table, codes=(0, 1))
