@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from conftest import Scale
 
 EPOCHS = 8
-TRIALS = {"small": 8, "full": 24}
+TRIALS = {"small": 8, "full": 12}
 MOVED_S = 30.0
 
 

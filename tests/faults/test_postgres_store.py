@@ -5,7 +5,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -14,13 +13,13 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from books import GOOD_ENDS, RUNS, TRIAL_POINTS, read_records, wrongs_in_points, wrongs_in_records, wrongs_in_study
 from measure import Row, Target, compare
+from outages import SLOWER, note_pace, search_through
 from processes import free_port
 from searches import Place
 
@@ -37,10 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = max(Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=Path("none")).parent
 PASSWORD = "long enough for a test"
 LOGIN = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
-OUTAGE_S = {"small": 10.0, "full": 20.0}
-TRIALS, EPOCHS = 2, 30
-BEFORE = "t0000 epoch 15/"
-SLOWER = 1.02
+AWAY_S = {"small": 10.0, "full": 40.0}
 
 
 class Postgres:
@@ -270,66 +266,23 @@ def test_file_arrives_though_the_database_was_away_when_it_was_sent(
     assert [file.name for file in (server.store / "mlartifacts").rglob("*.txt")] == ["notes.txt"]
 
 
-@dataclass(frozen=True)
-class Epochs:
-    """Seconds of epochs, each trial's first left out: while the database was away, and as many before and after."""
-
-    away_s: list[float]
-    there_s: list[float]
-
-    @property
-    def slower(self) -> float:
-        """How much longer the median epoch took meanwhile, as a factor."""
-        return statistics.median(self.away_s) / statistics.median(self.there_s)
-
-    @property
-    def noise(self) -> float:
-        """The same factor between every second epoch of those beside and the others."""
-        halves = [statistics.median(half) for half in (self.there_s[::2], self.there_s[1::2])]
-        return max(halves) / min(halves)
-
-
 def test_database_of_the_tracking_server_that_is_restarted_slows_no_trial_and_misses_nothing(
     server: TeamServer, postgres: Postgres, place: Place, scale: "Scale", figures: Callable[[Row], None]
 ) -> None:
     place.settings.update(LOGIN)
-    words = ("--tracking-uri", server.uri, "--let-finish", "1", "--max-concurrent", "1")
 
-    command = place.search("outage", *words, trials=TRIALS, epochs=EPOCHS)
-    command.wait_for(BEFORE)
-    began_s = time.time()
-    postgres.stop()
-    assert command.run_for(OUTAGE_S[scale]), "the search must outlast the outage"
-    postgres.start()
-    told = command.finish()
+    outage = search_through(
+        place, "--tracking-uri", server.uri, away_s=AWAY_S[scale], scale=scale, stop=postgres.stop, start=postgres.start
+    )
 
-    epochs = epochs_of("outage", postgres, began_s=began_s, ended_s=began_s + OUTAGE_S[scale])
-    wrongs = wrongs_in_books_of_a_team(place.storage / "outage", postgres, n_trials=TRIALS)
-    figures(compare(f"PostgreSQL behind MLflow stopped for {OUTAGE_S[scale]:.0f} s: a trial's median epoch meanwhile",
-                    statistics.median(epochs.away_s), "s", peer="as many epochs before and after",
-                    peer_value=statistics.median(epochs.there_s), is_smaller_better=False,
-                    target=Target(ratio_at_most=SLOWER)))  # fmt: skip
+    wrongs = wrongs_in_books_of_a_team(place.storage / "alone", postgres, n_trials=outage.n_trials)
+    note_pace(outage, f"PostgreSQL behind MLflow stopped for {AWAY_S[scale]:.0f} s", figures)
     figures(compare("of all numbers of that search, missing, wrong or twice in MLflow afterwards", len(wrongs), "",
                     target=Target(value_at_most=0)))  # fmt: skip
     assert wrongs == []
-    assert "the search goes on, records wait in" in told
-    assert "tracking server answers again" in told
-    assert epochs.slower <= max(SLOWER, epochs.noise)
-
-
-def epochs_of(experiment: str, postgres: Postgres, *, began_s: float, ended_s: float) -> Epochs:
-    """Of a search, by what the database has of it: a point's time is when its epoch ended."""
-    query = (
-        "select metrics.timestamp, metrics.value from metrics join runs on runs.run_uuid = metrics.run_uuid "
-        "join experiments on experiments.experiment_id = runs.experiment_id "
-        "where experiments.name = %s and metrics.key = 'time/epoch_s' and metrics.step > 1 order by metrics.timestamp"
-    )
-    told = [(at_ms / 1000, epoch_s) for at_ms, epoch_s in postgres.rows(query, experiment)]
-    seconds = [epoch_s for _, epoch_s in told]
-    first = sum(at_s <= began_s for at_s, _ in told)
-    last = sum(at_s - epoch_s < ended_s for at_s, epoch_s in told)
-    n = last - first
-    return Epochs(seconds[first:last], seconds[max(0, first - n) : first] + seconds[last : last + n])
+    assert "the search goes on, records wait in" in outage.told
+    assert "tracking server answers again" in outage.told
+    assert outage.slower <= max(SLOWER, outage.noise)
 
 
 def wrongs_in_books_of_a_team(folder: Path, postgres: Postgres, *, n_trials: int) -> list[str]:
