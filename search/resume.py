@@ -71,7 +71,8 @@ def resume_search(
             be scored.
         SpaceError: a trial so far is no point of the other space; space.yaml was changed, and no other space is given.
         UsageError: nothing is left of its time and no more is asked for.
-        DeviceError, TrackingError: as for a new search.
+        DeviceError: as for a new search.
+        TrackingError: another tracking server is named, which does not answer, or the SQLite file can't be written.
     """
     folder, more = open_folder(storage, name), more or More()
     launched_s = time.time()
@@ -93,7 +94,8 @@ def resume_search(
                 measure_first(outcome, table, resources=resources_of(plan), screen_to_stderr=screen_to_stderr)
             return outcome
         time_budget_s = time_left(manifest, more, spent_s=spent_s)
-        check_server(manifest.tracking_uri)
+        if tracking_uri or manifest.tracking_uri.startswith("sqlite:"):
+            check_server(manifest.tracking_uri)  # of a server that has been used, the tracker says that it is away
         check_launch(space, table)
         plan = replace(plan, n_trials=n_trials, time_budget_s=time_budget_s)
         start_nodes(plan.address, folder, table)

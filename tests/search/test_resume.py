@@ -19,7 +19,7 @@ from search.sampler import StudySampler
 from search.state import new_record
 from search.tracking import Tracker
 from search.tracking_server import default_tracking_uri
-from spaces.errors import SearchError, SpaceError, UsageError
+from spaces.errors import SearchError, SpaceError, TrackingError, UsageError
 from spaces.loading import parse_space
 from spaces.space import SearchSpace
 from trainables.outputs import write_text
@@ -167,3 +167,19 @@ def test_what_mlflow_missed_of_a_search_that_had_ended_is_sent_by_resume(
         assert database.execute("select run_uuid, status from runs").fetchall() == [
             (manifest.parent_run_id, "FINISHED")
         ]
+
+
+def test_search_goes_on_though_its_tracking_server_is_away_but_not_with_another_that_is(
+    face_table: "FaceTable", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*words: object) -> None:
+        raise SearchError("no cluster")
+
+    folder = with_one_trial(tmp_path, SPACE, face_table, status="interrupted")
+    folder.update_manifest(tracking_uri="http://127.0.0.1:9", classes=tuple(face_table.info.classes))
+    monkeypatch.setattr("search.resume.start_nodes", refuse)
+
+    with pytest.raises(SearchError, match="no cluster"):  # so far it came
+        resume_search(tmp_path, "cut", More(n_more=1))
+    with pytest.raises(TrackingError, match="must answer, got connection refused"):
+        resume_search(tmp_path, "cut", More(n_more=1), tracking_uri="http://127.0.0.1:10")

@@ -117,5 +117,3 @@ def test_search_goes_on_after_its_driver_was_killed(face_table: "FaceTable", tmp
     assert_whole(storage / "cut", n_trials=N_TRIALS)
     after = {document["trial_id"]: document for document in trial_documents(storage / "cut")}
     assert {trial_id: after[trial_id] for trial_id in finished} == finished, f"killed after {moment:.2f} s"
-    run_to_end("ensemble", "cut", "--bags", "0", "--storage", str(storage))
-    assert (storage / "cut" / "ensemble" / "ensemble.json").exists()
