@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = max(Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=Path("none")).parent
 PASSWORD = "long enough for a test"
 LOGIN = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
-AWAY_S = {"small": 10.0, "full": 40.0}
+AWAY_S = {"small": 10.0, "full": 30.0}
 
 
 class Postgres:
