@@ -25,6 +25,7 @@ WAITING_S = 60
 LIMIT_BYTES = 1 << 30
 """Of memory, beyond what the process held before."""
 LONGEST_SENTENCE = 5000
+WHOLE = ["dataset.json", "test.arrow", "train.arrow", "valid.arrow"]
 
 _PEAK = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
@@ -75,6 +76,15 @@ class Survives:
         changed = {path for path in changed if not any(re.fullmatch(pattern, path) for pattern in writes)}
         assert not changed, f"{sorted(changed)} after {what}"
         return Answer(code, out, check_words(code, err))
+
+    def ingest(self, source: Path, *words: str, codes: Collection[int]) -> Answer:
+        """Make a table of a source: the whole of it where the exit code is 0, else none."""
+        answer = self(
+            "data", "ingest", "--train", source, "--out", "table", "--workers", "1", *words,
+            codes=codes, writes=["table(/.*)?"],
+        )  # fmt: skip
+        assert sorted(path.name for path in (self.folder / "table").glob("*")) == ([] if answer.code else WHOLE)
+        return answer
 
 
 CheckWords = Callable[[int, str], str]

@@ -148,27 +148,11 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "faces"
 
 
-def _ingest(survives: "Survives", source: Path, *words: str, codes: tuple[int, ...]) -> int:
-    return survives(
-        "data",
-        "ingest",
-        "--train",
-        source,
-        "--out",
-        "table",
-        "--workers",
-        "1",
-        *words,
-        codes=codes,
-        writes=["table(/.*)?"],
-    ).code
-
-
 @pytest.mark.parametrize("case", _cases(list(BAD)))
 def test_ingest_names_an_image_that_is_none(case: str, source: Path, survives: "Survives") -> None:
     (source / "fear" / "odd.jpg").write_bytes(BAD[case])
 
-    _ingest(survives, source, codes=(1,))
+    survives.ingest(source, codes=(1,))
 
     assert not Path("table").exists()
 
@@ -177,7 +161,7 @@ def test_ingest_names_an_image_that_is_none(case: str, source: Path, survives: "
 def test_ingest_takes_an_odd_image(case: str, source: Path, survives: "Survives") -> None:
     (source / "fear" / "odd.jpg").write_bytes(GOOD[case])
 
-    _ingest(survives, source, codes=(0,))
+    survives.ingest(source, codes=(0,))
 
 
 @pytest.mark.faults
@@ -207,10 +191,10 @@ def test_ingest_and_predict_agree_on_an_image_that_was_damaged(
     odd.write_bytes((JPEG, PNG, GIF, TIFF, BMP, WEBP, GOOD["16 bits"])[seed % 7])
     damage(odd, seed)
 
-    ingested = _ingest(survives, source, codes=(0, 1))
+    ingested = survives.ingest(source, codes=(0, 1))
     asked = survives("predict", good_model, odd, codes=(0, 1))
 
-    assert asked.code == ingested
+    assert asked.code == ingested.code
 
 
 @pytest.mark.faults

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 LABELS = ("anger", "fear", "happiness")
 N = 24
-WHOLE = ["dataset.json", "test.arrow", "train.arrow", "valid.arrow"]
 QUICK = {"a torn quote", "a path that climbs", "a pipe as image", "names of codes that are text", "a link to above"}
 
 
@@ -289,30 +288,11 @@ def faces(tmp_path: Path) -> Path:
     return folder
 
 
-def ingest(survives: "Survives", source: Path, *words: str, codes: tuple[int, ...]) -> None:
-    """Make a table of a source: the whole of it where the exit code is 0, else none."""
-    answer = survives(
-        "data",
-        "ingest",
-        "--train",
-        source,
-        "--out",
-        "table",
-        "--workers",
-        "1",
-        *words,
-        codes=codes,
-        writes=["table(/.*)?"],
-    )
-
-    assert sorted(path.name for path in Path("table").glob("*")) == ([] if answer.code else WHOLE)
-
-
 @pytest.mark.parametrize("case", _cases(list(CSV)))
 def test_ingest_says_in_a_sentence_what_is_wrong_with_a_csv_file(case: str, faces: Path, survives: "Survives") -> None:
     (faces / "faces.csv").write_bytes(CSV[case])
 
-    ingest(survives, faces / "faces.csv", codes=(1,))
+    survives.ingest(faces / "faces.csv", codes=(1,))
 
 
 @pytest.mark.faults
@@ -320,7 +300,7 @@ def test_ingest_says_in_a_sentence_what_is_wrong_with_a_csv_file(case: str, face
 def test_ingest_takes_an_odd_csv_file(case: str, faces: Path, survives: "Survives") -> None:
     (faces / "faces.csv").write_bytes(FINE_CSV[case])
 
-    ingest(survives, faces / "faces.csv", codes=(0,))
+    survives.ingest(faces / "faces.csv", codes=(0,))
 
 
 @pytest.mark.faults
@@ -331,7 +311,7 @@ def test_ingest_judges_a_csv_file_that_was_damaged(
     (faces / "faces.csv").write_bytes(_csv())
     damage(faces / "faces.csv", seed)
 
-    ingest(survives, faces / "faces.csv", "--on-bad", "skip", codes=(0, 1))
+    survives.ingest(faces / "faces.csv", "--on-bad", "skip", codes=(0, 1))
 
 
 @pytest.mark.faults
@@ -341,7 +321,7 @@ def test_ingest_says_in_a_sentence_what_is_wrong_with_a_parquet_file(
 ) -> None:
     PARQUET[case](tmp_path / "faces.parquet")
 
-    ingest(survives, tmp_path / "faces.parquet", codes=(1,))
+    survives.ingest(tmp_path / "faces.parquet", codes=(1,))
 
 
 @pytest.mark.parametrize("case", _cases(list(FINE_PARQUET)))
@@ -349,7 +329,7 @@ def test_ingest_takes_an_odd_parquet_file(case: str, survives: "Survives", tmp_p
     FINE_PARQUET[case](tmp_path / "faces.parquet")
     words = ("--label-column", "a.b") if case == "labels of dots" else ()
 
-    ingest(survives, tmp_path / "faces.parquet", *words, codes=(0,))
+    survives.ingest(tmp_path / "faces.parquet", *words, codes=(0,))
 
 
 @pytest.mark.faults
@@ -360,7 +340,7 @@ def test_ingest_judges_a_parquet_file_that_was_damaged(
     _parquet()(tmp_path / "faces.parquet")
     damage(tmp_path / "faces.parquet", seed)
 
-    ingest(survives, tmp_path / "faces.parquet", "--on-bad", "skip", codes=(0, 1))
+    survives.ingest(tmp_path / "faces.parquet", "--on-bad", "skip", codes=(0, 1))
 
 
 @pytest.mark.parametrize("case", _cases(list(FOLDERS)))
@@ -369,7 +349,7 @@ def test_ingest_judges_a_folder_with_odd_things_in_it(case: str, survives: "Surv
     code, spoil = FOLDERS[case]
     spoil(folder)
 
-    ingest(survives, folder, codes=(code,))
+    survives.ingest(folder, codes=(code,))
 
 
 @pytest.mark.faults
@@ -387,4 +367,4 @@ def test_ingest_takes_files_and_folders_alone_for_a_source(
 ) -> None:
     put(tmp_path / name)
 
-    ingest(survives, tmp_path / name, codes=(1,))
+    survives.ingest(tmp_path / name, codes=(1,))
