@@ -142,17 +142,18 @@ class RecordingCallback(Callback):
     @never_raising
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A worker was lost, and its work waits for another; unless it has lost too many."""
+        if trial.trial_id in self._given_up:
+            return
         text = error_text(trial)
         if SILENT_NODE in text and self._keeper is not None and self._keeper.has_lost_machine(trial):
             self._losses.expect(self._name_of(trial), "preempted", "its machine went away")
-        loss = self._losses.note(self._name_of(trial), text)
+        loss = self._note_loss(trial, text)
         self._waiting.add(trial.trial_id)
         self._note_what_was_told(trial)
-        if loss.cause == "preempted":
-            trial.max_failures += 1  # Tune counts this one too
         for record in self.records_of(trial):
             self._recorder.worker_lost(record.trial_id, loss)
         if not loss.is_last:
+            trial.max_failures += 1  # Tune counts as well, and otherwise
             self._say(f"{trial.config.get('trial_id')} lost its worker: {loss.words}; it goes on in another one")
         else:
             self._given_up.add(trial.trial_id)
@@ -197,11 +198,15 @@ class RecordingCallback(Callback):
         """Under which its lost workers are counted: our own, as Tune may begin it again under another of its own."""
         return self.records_of(trial)[0].trial_id
 
+    def _note_loss(self, trial: Trial, error: str) -> Loss:
+        reached = sum(record.epochs for record in self.records_of(trial))
+        return self._losses.note(self._name_of(trial), error, reached=reached)
+
     def _settle_error(self, trial: Trial) -> None:
         if trial.trial_id in self._given_up:
             self._tell_failed(trial.trial_id)
         elif trial.trial_id not in self._waiting:
-            self._fail(trial, self._losses.note(self._name_of(trial), error_text(trial)))
+            self._fail(trial, self._note_loss(trial, error_text(trial)))
             self._tell_failed(trial.trial_id)
         elif not self._begin_again(trial.trial_id):
             for record in self.records_of(trial):

@@ -147,7 +147,7 @@ class _Bags:
         """What became of a worker; None where it ended by itself, with an error or without."""
         if lost is None or getattr(lost, "cause", None) is not None:
             return None
-        return self._losses.note(job.bag_id, str(lost))
+        return self._losses.note(job.bag_id, str(lost), reached=len(scored_history(job.folder)))
 
     def cancel(self) -> None:
         """End all workers."""

@@ -18,7 +18,7 @@ EPOCHS, TRIALS = 4, 16
 KILLS = {"small": 3, "full": 20}
 EPOCHS_BETWEEN, LONGEST_WAIT_S = 2, 3.0
 """Between two kills: so many epochs are told, by whichever trial, and then a random while goes by."""
-GIVEN_UP = "worker was lost 4 times"
+GIVEN_UP = "worker was lost 4 times in a row"
 """What a trial's record says that was hit more often than it may be."""
 
 
@@ -40,7 +40,7 @@ def test_trials_whose_processes_are_killed_end_and_lose_no_epoch_that_was_told(
     ended = sum(record["end"] is not None for record in records)
     figures(compare(f"a trial's process killed {n_killed} times: trials that end", ended, f"of {len(records)}",
                     target=Target(value_at_least=len(records))))  # fmt: skip
-    figures(compare("of them given up after four processes", len(failed), f"of {len(records)}"))
+    figures(compare("of them given up after four processes in a row", len(failed), f"of {len(records)}"))
     figures(compare("epochs that were told before and run again, beside the one under way", sum(again.values()),
                     f"in {n_killed} kills", target=Target(value_at_most=0)))  # fmt: skip
     assert wrongs == []

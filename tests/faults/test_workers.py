@@ -55,7 +55,7 @@ def test_trial_whose_worker_hangs_goes_on_in_another(place: Place, figures: Call
     assert "Traceback" not in text
 
 
-def test_trial_that_loses_four_workers_has_failed_and_the_others_go_on(place: Place) -> None:
+def test_trial_that_loses_four_workers_in_a_row_has_failed_and_the_others_go_on(place: Place) -> None:
     command = place.search("cursed", trials=4, epochs=30)
     command.wait_for(EPOCH)
     killed: set[int] = set()
@@ -68,7 +68,7 @@ def test_trial_that_loses_four_workers_has_failed_and_the_others_go_on(place: Pl
     record = record_of(place, "cursed", "t0000")
     others = [other for other in read_records(place.storage / "cursed") if other["trial_id"] != "t0000"]
     assert (record["end"], record["n_lost"]) == ("failed", 4)
-    assert record["error"].startswith("worker was lost 4 times: its process was killed or crashed")
+    assert record["error"].startswith("worker was lost 4 times in a row: its process was killed or crashed")
     assert text.count("t0000 lost its worker") == 3
     assert all(other["end"] in GOOD_ENDS for other in others)
     assert wrongs_in_books(place.storage / "cursed", n_trials=4, ends=(*GOOD_ENDS, "failed")) == []

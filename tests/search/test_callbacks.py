@@ -131,7 +131,7 @@ def test_worker_lost_once_too_often_is_a_failure_and_the_next_one_does_nothing(r
     assert trial.config == {"trial_id": "t0003", GIVES_UP: True}
     ends = [told for told in recorder.told if told[0] == "ended"]
     assert [end[:3] for end in ends] == [("ended", "t0003", "failed")]
-    assert ends[0][3].startswith("worker was lost 2 times: its process was killed or crashed")
+    assert ends[0][3].startswith("worker was lost 2 times in a row: its process was killed or crashed")
     assert not [told for told in recorder.told if told[0] == "epoch"]
 
 

@@ -29,6 +29,22 @@ def test_trial_that_loses_one_worker_too_many_by_itself_has_failed() -> None:
     assert [(loss.n, loss.is_last) for loss in noted] == [(1, False), (1, False), (2, False), (3, True)]
 
 
+def test_what_counts_against_a_trial_is_forgotten_when_it_comes_further() -> None:
+    losses = LostWorkers(most=1)
+
+    noted = [losses.note("t", CRASH, reached=epochs) for epochs in (0, 1, 2, 2)]
+
+    assert [(loss.n, loss.is_last) for loss in noted] == [(1, False), (1, False), (1, False), (2, True)]
+
+
+def test_trial_that_comes_to_the_same_epoch_again_has_come_no_further() -> None:
+    losses = LostWorkers(most=2)
+
+    noted = [losses.note("t", CRASH, reached=epochs) for epochs in (3, 0, 2, 3)]
+
+    assert [loss.n for loss in noted] == [1, 2, 3, 4]
+
+
 def test_trials_are_counted_apart() -> None:
     losses = LostWorkers(most=1)
     losses.note("t0", CRASH)
