@@ -148,25 +148,25 @@ def bag_workers() -> list[int]:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("n_lost", "ends_in_s", "end"), [(1, 6.0, "completed"), (2, 600.0, "failed")], ids=["once", "twice"]
+    ("most", "ends_in_s", "end"), [(1, 6.0, "completed"), (0, 600.0, "failed")], ids=["may", "may not"]
 )
-def test_bag_whose_worker_is_lost_goes_on_in_another_one_once(
+def test_bag_whose_worker_is_lost_goes_on_in_another_one_where_it_may(
     ray_local: None,
     face_table: FaceTable,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    n_lost: int,
+    most: int,
     ends_in_s: float,
     end: str,
 ) -> None:
-    monkeypatch.setattr("search.ensemble.bagging.LostWorkers", partial(LostWorkers, most=1))
+    monkeypatch.setattr("search.ensemble.bagging.LostWorkers", partial(LostWorkers, most=most))
     job = job_of("b000", tmp_path, face_table, ends_in_s=ends_in_s, train__epochs=1000)
     epochs: list[int] = []
     killed: set[int] = set()
 
     def kill_worker(bag_id: str, report: Mapping[str, Any]) -> None:
         epochs.append(report["epoch"])
-        for worker in set(bag_workers()) - killed if len(killed) < n_lost else ():
+        for worker in bag_workers() if not killed else ():
             os.kill(worker, signal.SIGKILL)
             killed.add(worker)
 
@@ -182,8 +182,8 @@ def test_bag_whose_worker_is_lost_goes_on_in_another_one_once(
 
     known = read_bag(job.folder)
     assert known is not None and known.end == outcome.end == end
-    assert len(killed) == n_lost
-    assert losses == ["b000 lost 1"]
+    assert len(killed) == 1
+    assert losses == ["b000 lost 1"] * most
     assert epochs.count(1) == 1  # it went on from its checkpoint
     assert (outcome.error == "") == (end == "completed")
     assert (job.folder / CHECKPOINT_FILE).exists() == (end == "failed")
