@@ -56,7 +56,7 @@ def test_trial_whose_worker_hangs_goes_on_in_another(place: Place, figures: Call
 
 
 def test_trial_that_loses_four_workers_in_a_row_has_failed_and_the_others_go_on(place: Place) -> None:
-    command = place.search("cursed", trials=4, epochs=30)
+    command = place.search("cursed", trials=3, epochs=12)
     command.wait_for(EPOCH)
     killed: set[int] = set()
     while len(killed) < 4:
@@ -71,7 +71,7 @@ def test_trial_that_loses_four_workers_in_a_row_has_failed_and_the_others_go_on(
     assert record["error"].startswith("worker was lost 4 times in a row: its process was killed or crashed")
     assert text.count("t0000 lost its worker") == 3
     assert all(other["end"] in GOOD_ENDS for other in others)
-    assert wrongs_in_books(place.storage / "cursed", n_trials=4, ends=(*GOOD_ENDS, "failed")) == []
+    assert wrongs_in_books(place.storage / "cursed", n_trials=3, ends=(*GOOD_ENDS, "failed")) == []
 
 
 def new_worker(place: Place, command: Command, known: set[int]) -> int:
@@ -90,7 +90,7 @@ def new_worker(place: Place, command: Command, known: set[int]) -> int:
 
 def test_trials_leave_a_machine_that_is_about_to_be_taken_away(place: Place, figures: Callable[[Row], None]) -> None:
     cluster = Cluster(place).start(cpus=[1, 1])
-    command = place.search("drained", "--address", cluster.address, trials=4, epochs=25)
+    command = place.search("drained", "--address", cluster.address, trials=3, epochs=16)
     command.wait_for(EPOCH)
     drained = cluster.nodes[1]
     wait_until(lambda: drained.n_training, timeout_s=300.0, what="a trial runs on the node")
@@ -107,7 +107,7 @@ def test_trials_leave_a_machine_that_is_about_to_be_taken_away(place: Place, fig
     assert left_s <= MOVED_S
     assert sum(record["n_preempted"] for record in records) == 1
     assert sum(record["n_lost"] for record in records) == 0
-    assert wrongs_in_books(place.storage / "drained", n_trials=4) == []
+    assert wrongs_in_books(place.storage / "drained", n_trials=3) == []
 
 
 def drain(cluster: Cluster, node: Node) -> None:
