@@ -22,7 +22,7 @@ AROUND_S = {"small": 8.0, "full": 40.0}
 SETTLE_S = 6.0
 """In which a server that has come back starts, and gets what waited."""
 
-SLACK_S = 15.0
+SLACK_S = 8.0
 """Of work that is left after all that."""
 
 SLOWER = 1.02
