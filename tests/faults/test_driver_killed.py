@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 EPOCHS = 5
 TRIALS = {"small": 6, "full": 24}
 KILLS = {"small": 3, "full": 20}
+ENDED = re.compile(r"t\d{4} (?:completed|stopped) ")
 IN_START = 0.25
 """Of the kills, before the launch has given a trial to a worker."""
 
@@ -79,6 +81,7 @@ def test_search_whose_driver_is_killed_ends_with_each_trial_once(
     by_id = {record["trial_id"]: record for record in records}
     assert {trial_id: by_id[trial_id]["values"] for trial_id in story.begun} == story.begun
     assert {trial_id: by_id[trial_id] for trial_id in story.ended} == story.ended
+    assert len(story.kills) == n_kills
     assert f"has all its {n_trials} trials" in again
     assert stragglers(place.mark) == []
     assert slower <= 1.3
@@ -117,6 +120,7 @@ def run_killed(
             command,
             until_s=moments.uniform(0.0, start_s) if is_in_start else math.inf,
             work_s=moments.uniform(0.0, 2 * work_s),
+            most_ends=max(0, n_trials * (len(story.kills) + 1) // (n_kills + 1) - len(story.ended)),
         )
         if not command.is_running:
             break
@@ -130,7 +134,7 @@ def run_killed(
         story.look(read_records(folder))
         time.sleep(moments.choice([0.0, moments.uniform(0.0, 2.0)]))
         command = launch(place, n_trials)
-    to_first_trial_s = let_run(command, until_s=math.inf, work_s=math.inf)
+    to_first_trial_s = let_run(command, until_s=math.inf, work_s=math.inf, most_ends=n_trials)
     command.finish()
     story.add_launch(command, to_first_trial_s=to_first_trial_s, is_first=not story.kills)
     return story
@@ -143,16 +147,21 @@ def launch(place: Place, n_trials: int) -> Command:
     return place.search("cut", trials=n_trials, epochs=EPOCHS)
 
 
-def let_run(command: Command, *, until_s: float, work_s: float) -> float:
+def let_run(command: Command, *, until_s: float, work_s: float, most_ends: int) -> float:
     """Let a launch run until so many seconds after its start, or so many after its first trial was with a worker.
+
+    And no longer than until more trials have ended than may, else a search would be over before it was killed enough.
 
     Returns:
         Seconds from its start until its first trial was with a worker, or all that it ran.
     """
     to_first_trial_s, ran_s = math.inf, 0.0
     while command.is_running and ran_s < min(until_s, to_first_trial_s + work_s):
-        if to_first_trial_s == math.inf and STARTED.search(command.text):
+        text = command.text
+        if to_first_trial_s == math.inf and STARTED.search(text):
             to_first_trial_s = ran_s
+        if len(ENDED.findall(text)) > most_ends:
+            break
         time.sleep(0.02)
         ran_s = time.monotonic() - command.began_s
     return min(to_first_trial_s, ran_s)
