@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from conftest import Scale
 
 EPOCHS = 20
-AROUND_S = {"small": 8.0, "full": 40.0}
+AROUND_S = {"small": 8.0, "full": 30.0}
 """How long the server answers before it goes away, and after it has come back."""
 
 SETTLE_S = 6.0

@@ -19,11 +19,11 @@ from search.resume import resume_search
 if TYPE_CHECKING:
     from conftest import Scale
 
-EPOCHS = 5
+EPOCHS = 4
 TRIALS = {"small": 6, "full": 24}
 KILLS = {"small": 3, "full": 20}
 ENDED = re.compile(r"t\d{4} (?:completed|stopped) ")
-IN_START = 0.25
+IN_START = 0.35
 """Of the kills, before the launch has given a trial to a worker."""
 
 

@@ -16,7 +16,7 @@ from searches import LONG_S, Place
 if TYPE_CHECKING:
     from conftest import Scale
 
-CPUS, TRIALS_A_CPU = 8, 4
+CPUS, TRIALS_A_CPU = 8, 3
 NODES = {"small": 2, "full": 8}
 LINEAR = 1.15
 SEARCH = Path(__file__).with_name("idle_search.py")

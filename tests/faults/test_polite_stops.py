@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from conftest import Scale
 
 EPOCHS = 6
-TRIALS = {"small": 4, "full": 6}
+TRIALS = {"small": 4, "full": 5}
 STOPPED_S = 20.0
 GRACE_S = 3.0
 """After which `ray job stop` kills what it has asked to end (ray.dashboard.modules.job.job_supervisor)."""

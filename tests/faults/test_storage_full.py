@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from conftest import Scale
 
 EPOCHS = 5
-TRIALS = {"small": 8, "full": 24}
+TRIALS = {"small": 8, "full": 12}
 FULL_S = {"small": 30.0, "full": 60.0}
 DISK, FILLER = "48m", "filler"
 SAYS_SO = r"it is tried again for|^affectune: .*disk is full"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EPOCHS, TRIALS = 4, 16
 KILLS = {"small": 3, "full": 20}
-EPOCHS_BETWEEN, LONGEST_WAIT_S = 2, 3.0
+EPOCHS_BETWEEN, LONGEST_WAIT_S = 1, 2.0
 """Between two kills: so many epochs are told, by whichever trial, and then a random while goes by."""
 GIVEN_UP = "worker was lost 4 times in a row"
 """What a trial's record says that was hit more often than it may be."""
