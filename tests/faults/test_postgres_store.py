@@ -282,7 +282,7 @@ def test_database_of_the_tracking_server_that_is_restarted_slows_no_trial_and_mi
     assert wrongs == []
     assert "the search goes on, records wait in" in outage.told
     assert "tracking server answers again" in outage.told
-    assert outage.slower <= max(SLOWER, outage.noise)
+    assert outage.slower_within()[0] <= SLOWER  # that it is slower by more is not shown
 
 
 def wrongs_in_books_of_a_team(folder: Path, postgres: Postgres, *, n_trials: int) -> list[str]:

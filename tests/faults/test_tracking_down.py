@@ -35,4 +35,4 @@ def test_tracking_server_that_is_away_slows_no_trial_and_misses_nothing_in_the_e
     assert wrongs == []
     assert "the search goes on, records wait in" in outage.told
     assert "tracking server answers again" in outage.told
-    assert outage.slower <= max(SLOWER, outage.noise)
+    assert outage.slower_within()[0] <= SLOWER  # that it is slower by more is not shown
