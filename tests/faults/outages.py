@@ -59,9 +59,7 @@ class Outage:
     n_trials: int
 
     def slower_within(self, *, n_draws: int = 1000) -> tuple[float, float]:
-        """How much longer the median epoch took while the server was away than else, as a factor: in which it lies with
-        90 %, by bootstrap.
-        """
+        """Low and high end of how many times as long the median epoch took while the server was away, with 90 %."""
         draw = random.Random(0)
         parts = (self.away_s, self.beside_away_s, self.there_s, self.beside_there_s)
         found = []
