@@ -149,12 +149,13 @@ def check_nodes(
         mark = uuid.uuid4().hex
         (marked / MARK_FILE).write_text(mark, encoding="utf-8")
         words = str(marked), None if table is None else str(table)
+        lead_s = clock_lead_s(marked)
         tasks = [(node, _task_on(node, look_around, *words)) for node in nodes]
         for node, task in tasks:
             seen = _answer(node, task, until_s=until_s)
             if seen is not None:
                 compare(seen, node=node.name, mark=mark, folder=folder, table=table, table_hash=table_hash)
-                if told := clock_sentence(seen, node=node.name, lead_s=clock_lead_s(marked)):
+                if told := clock_sentence(seen, node=node.name, lead_s=lead_s):
                     say(told)
 
 

@@ -292,10 +292,9 @@ def _is_our_flavor(path: Path) -> bool:
 
     try:
         model = Model.load(str(path))
-        flavors = model.flavors
-        ours = flavors["python_function"]
+        ours = model.flavors["python_function"]
         is_inside = ours["artifacts"]["ensemble"]["path"] == "artifacts/ensemble"
-        is_signed = isinstance(model.signature, ModelSignature)
-        return is_inside and is_signed and list(flavors) == ["python_function"] and _FLAVOR.items() <= ours.items()
+        is_whole = list(model.flavors) == ["python_function"] and isinstance(model.signature, ModelSignature)
+        return is_inside and is_whole and _FLAVOR.items() <= ours.items()
     except Exception:  # what MLflow and YAML raise on a broken one
         return False

@@ -1,18 +1,15 @@
 """What Ray Tune tells about packs, passed on trial by trial to the recorder."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray.tune.experiment import Trial
 
 from search.callbacks import RecordingCallback, lighten, never_raising
-from search.disk_watch import DiskWatch
 from search.folder import TrialRecord
-from search.lost_workers import LostWorkers
 from search.packs.runs import PackRuns
 from search.packs.searcher import Pack, reports_of
 from search.recorder import Recorder
-from search.worker_keeper import WorkerKeeper
 
 
 class PackCallback(RecordingCallback):
@@ -24,13 +21,7 @@ class PackCallback(RecordingCallback):
         recorder: notes what happens to each trial.
         packs: Tune's trial id to our pack, filled by the searcher.
         runs: of the packs, in MLflow.
-        halt: is called when something could not be recorded, so that no other pack begins.
-        begin_again: orders the trials of a pack once more that Ray Tune has given up; says whether it will.
-        fail: is told of a pack that Ray Tune has given up and that is not begun again.
-        losses: counts the workers that packs lose.
-        keeper: looks after workers; nobody does if None.
-        disk: tries whether the search's folder can be written to; nobody does if None.
-        say: shows a line to a person.
+        more: as for trials.
     """
 
     def __init__(
@@ -39,25 +30,9 @@ class PackCallback(RecordingCallback):
         packs: Mapping[str, Pack],
         *,
         runs: PackRuns,
-        halt: Callable[[], None] = lambda: None,
-        begin_again: Callable[[str], bool] = lambda _: False,
-        fail: Callable[[str], None] = lambda _: None,
-        losses: LostWorkers | None = None,
-        keeper: WorkerKeeper | None = None,
-        disk: DiskWatch | None = None,
-        say: Callable[[str], None] = lambda _: None,
+        **more: Any,
     ) -> None:
-        super().__init__(
-            recorder,
-            {},
-            halt=halt,
-            begin_again=begin_again,
-            fail=fail,
-            losses=losses,
-            keeper=keeper,
-            disk=disk,
-            say=say,
-        )
+        super().__init__(recorder, {}, **more)
         self._packs = packs
         self._runs = runs
 

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -24,12 +24,12 @@ from search.ensemble.bagging import (
     read_history,
     train_bags,
 )
-from search.lost_workers import LostWorkers
+from search.lost_workers import Loss, LostWorkers
 from search.resources import Resources
 from spaces.config import TrialConfig
 from trainables.data.table import FaceTable
 from trainables.out_of_bag import OUT_OF_BAG_FILE
-from trainables.pulse import PULSE_FILE
+from trainables.pulse import PULSE_FILE, SILENT_S
 from trainables.run import CHECKPOINT_FILE, TrialOrder
 
 ONE_AT_A_TIME = Resources(1, 0, 1)
@@ -136,6 +136,23 @@ def test_bag_that_can_write_nothing_is_a_failure_with_a_sentence(
     assert outcome.error and "\n" not in outcome.error
 
 
+def train_one(
+    job: BagJob, *, on_epoch: Callable[[str, Mapping[str, Any]], None], silent_s: float = SILENT_S
+) -> tuple[BagOutcome, list[Loss]]:
+    """A bag to its end; what became of it, and the workers that it lost on the way."""
+    losses: list[Loss] = []
+    (outcome,) = train_bags(
+        [job],
+        ONE_AT_A_TIME,
+        on_start=unheard,
+        on_epoch=on_epoch,
+        on_end=unheard,
+        on_loss=lambda _, loss: losses.append(loss),
+        silent_s=silent_s,
+    )
+    return outcome, losses
+
+
 def bag_workers() -> list[int]:
     """Processes of this test's own Ray in which bags are trained."""
     found = []
@@ -170,20 +187,12 @@ def test_bag_whose_worker_is_lost_goes_on_in_another_one_where_it_may(
             os.kill(worker, signal.SIGKILL)
             killed.add(worker)
 
-    losses: list[str] = []
-    (outcome,) = train_bags(
-        [job],
-        ONE_AT_A_TIME,
-        on_start=unheard,
-        on_epoch=kill_worker,
-        on_end=unheard,
-        on_loss=lambda bag_id, loss: losses.append(f"{bag_id} {loss.cause} {loss.n}"),
-    )
+    outcome, losses = train_one(job, on_epoch=kill_worker)
 
     known = read_bag(job.folder)
     assert known is not None and known.end == outcome.end == end
     assert len(killed) == 1
-    assert losses == ["b000 lost 1"] * most
+    assert [(loss.cause, loss.n) for loss in losses] == [("lost", 1)] * most
     assert epochs.count(1) == 1  # it went on from its checkpoint
     assert (outcome.error == "") == (end == "completed")
     assert (job.folder / CHECKPOINT_FILE).exists() == (end == "failed")
@@ -207,9 +216,7 @@ def test_bag_that_is_interrupted_has_no_end_and_goes_on_the_next_time(
     epochs: list[int] = []
 
     again = job_of("b000", tmp_path, face_table, ends_in_s=3.0, train__epochs=1000)
-    (outcome,) = train_bags(
-        [again], ONE_AT_A_TIME, on_start=unheard, on_epoch=lambda _, r: epochs.append(r["epoch"]), on_end=unheard
-    )
+    outcome, _ = train_one(again, on_epoch=lambda _, report: epochs.append(report["epoch"]))
 
     assert begun is not None and begun.end is None
     assert outcome.end == "completed"
@@ -221,26 +228,17 @@ def test_bag_that_is_interrupted_has_no_end_and_goes_on_the_next_time(
 def test_bag_that_hangs_goes_on_in_another_worker(ray_local: None, face_table: FaceTable, tmp_path: Path) -> None:
     job = job_of("b000", tmp_path, face_table, ends_in_s=25.0, train__epochs=1000)
     stopped: list[int] = []
-    losses: list[str] = []
 
     def stop_worker(bag_id: str, report: Mapping[str, Any]) -> None:
         if not stopped:
             stopped.append(json.loads((job.folder / PULSE_FILE).read_text())["pid"])
             os.kill(stopped[0], signal.SIGSTOP)
 
-    (outcome,) = train_bags(
-        [job],
-        ONE_AT_A_TIME,
-        on_start=unheard,
-        on_epoch=stop_worker,
-        on_end=unheard,
-        on_loss=lambda bag_id, loss: losses.append(loss.words),
-        silent_s=8.0,
-    )
+    outcome, losses = train_one(job, on_epoch=stop_worker, silent_s=8.0)
     with suppress(ProcessLookupError):
         os.kill(stopped[0], signal.SIGKILL)
 
-    assert losses == ["it gave no sign of life for 8 s"]
+    assert [loss.words for loss in losses] == ["it gave no sign of life for 8 s"]
     assert outcome.end == "completed"
 
 
