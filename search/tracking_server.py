@@ -4,6 +4,7 @@ import os
 import socket
 import sqlite3
 import tempfile
+import threading
 import urllib.error
 import urllib.request
 from base64 import b64encode
@@ -24,6 +25,8 @@ REFUSALS = {
     403: "the address must be one of its allowed hosts, and the login one that may read experiments",
 }
 _SQLITE_MAGIC = b"SQLite format 3\x00"
+_ONE_DATABASE = threading.Lock()
+"""alembic, which makes the tables, keeps its state in its module: databases made in two threads at once break."""
 
 
 def default_tracking_uri(storage: Path) -> str:
@@ -146,8 +149,12 @@ def create_database(path: Path, *, artifact_root: Path) -> None:
     Raises:
         MlflowException, OSError: it could not be made.
     """
-    if path.exists():
-        return
+    with _ONE_DATABASE:
+        if not path.exists():
+            _create_database(path, artifact_root=artifact_root)
+
+
+def _create_database(path: Path, *, artifact_root: Path) -> None:
     from mlflow.store.tracking import sqlalchemy_store
 
     make_store: Any = sqlalchemy_store.SqlAlchemyStore

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,15 @@ def test_database_of_a_quicker_search_stays(tmp_path: Path, monkeypatch: pytest.
 
     assert (tmp_path / "mlflow.db").read_text() == "the other's"
     assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+@pytest.mark.slow
+def test_two_threads_make_two_databases_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        made = [threads.submit(create_database, tmp_path / f"{n}.db", artifact_root=tmp_path) for n in range(2)]
+
+    assert [one.exception() for one in made] == [None, None]
+    assert all(is_mlflow_database(tmp_path / f"{n}.db") for n in range(2))
 
 
 @pytest.fixture
