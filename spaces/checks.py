@@ -41,7 +41,7 @@ _FREE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 def is_file(name: str, value: object) -> bool:
     """Whether this setting's value names a file."""
-    return name in FILE_SETTINGS and isinstance(value, str) and value not in FILE_SETTINGS[name]
+    return name in FILE_SETTINGS and isinstance(value, str) and value not in ("", *FILE_SETTINGS[name])
 
 
 def check_space_name(name: str, *, where: str = "") -> None:

@@ -26,10 +26,12 @@ class ModelConfig(Section):
     )
     weights: str = Field(
         default="none",
+        min_length=1,
         description="where its weights come from: none (random), hub (timm's own), or a safetensors file",
     )
     start: str = Field(
         default="none",
+        min_length=1,
         description="none, or a saved model to go on from: every part of the same name and shape is taken over",
     )
     image_px: int | None = Field(
@@ -87,7 +89,7 @@ class BranchesConfig(Section):
     emotion: Literal["pooled", "dan"] = Field(default="dan", description="encoder of the emotion branch")
     appearance_backbone: str = Field(default="resnet18", description="timm name of the appearance branch's backbone")
     appearance_weights: str = Field(
-        default="none", description="its weights: none (random), hub (timm's own), or a safetensors file"
+        default="none", min_length=1, description="its weights: none (random), hub (timm's own), or a safetensors file"
     )
     trunk_width: int = Field(default=512, ge=4, le=4096, description="outputs of the shared trunk's first layer")
     trunk_width_2: int = Field(default=256, ge=4, le=4096, description="outputs of the shared trunk's second layer")
@@ -112,7 +114,7 @@ class HandConfig(Section):
 
     backbone: str = Field(default="none", description="none (no hand module), or timm name of its backbone")
     weights: str = Field(
-        default="none", description="its weights: none (random), hub (timm's own), or a safetensors file"
+        default="none", min_length=1, description="its weights: none (random), hub (timm's own), or a safetensors file"
     )
     rule: Literal["none", "fixed", "tune_threshold", "tune_all"] = Field(
         default="none",

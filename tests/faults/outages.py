@@ -122,12 +122,12 @@ def search_through(
 
 
 def note_pace(outage: Outage, what: str, figures: Callable[[Row], None]) -> None:
-    """The row of an outage, as far as time goes."""
+    """The row of an outage, as far as time goes: by how much, at least, it slowed the trials."""
     low, high = outage.slower_within()
-    figures(compare(f"{what}: a trial's median epoch against one beside it, {low:.3f} to {high:.3f} times as before",
-                    _pace(outage.away_s, outage.beside_away_s), "", peer="before and after",
-                    peer_value=_pace(outage.there_s, outage.beside_there_s), is_smaller_better=False,
-                    target=Target(ratio_at_most=SLOWER)))  # fmt: skip
+    seen = _pace(outage.away_s, outage.beside_away_s) / _pace(outage.there_s, outage.beside_there_s)
+    words = f"took {seen:.3f} times as long as before and after ({low:.3f} to {high:.3f}, 90 %); at least"
+    figures(compare(f"{what}: a trial's median epoch, against one beside it, {words}", low, "times",
+                    target=Target(value_at_most=SLOWER)))  # fmt: skip
 
 
 def epochs_between(folder: Path, low_s: float, high_s: float) -> list[float]:

@@ -49,30 +49,35 @@ STOPS: dict[str, Callable[[Command], None]] = {"Ctrl-C": ctrl_c, "SIGTERM": sigt
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("way", STOPS)
 def test_search_that_is_asked_to_end_does_so_soon_and_can_be_resumed(
-    place: Place, scale: "Scale", figures: Callable[[Row], None], way: str
+    place: Place, scale: "Scale", figures: Callable[[Row], None]
 ) -> None:
     n_trials = TRIALS[scale]
     command = place.search("asked", trials=n_trials, epochs=EPOCHS)
-    command.wait_for(EPOCH)
 
-    asked_s = time.monotonic()
-    STOPS[way](command)
-    code = command.wait(timeout_s=60.0)
-    took_s = time.monotonic() - asked_s
-    manifest, records = read_manifest(place.storage / "asked"), read_records(place.storage / "asked")
-    left = stragglers(place.mark) if code != -signal.SIGKILL else []  # else Ray's agents stay for a minute
-    place.resume("asked").finish()
+    for way, stop in STOPS.items():
+        command.wait_for(EPOCH)
+        took_s, code = until_ended(command, stop)
+        figures(compare(f"{way}: until the search has ended", took_s, "s", target=Target(value_at_most=STOPPED_S)))
+        assert took_s <= STOPPED_S
+        if code != -signal.SIGKILL:  # else Ray's agents stay for a minute, and the books are left to `resume`
+            manifest, records = read_manifest(place.storage / "asked"), read_records(place.storage / "asked")
+            assert (code, manifest["status"]) == (130, "interrupted")
+            assert [record["trial_id"] for record in records if record["end"] is None] == []
+            assert stragglers(place.mark) == []
+        command = place.resume("asked")
+    command.finish()
 
-    figures(compare(f"{way}: until the search has ended", took_s, "s", target=Target(value_at_most=STOPPED_S)))
-    assert took_s <= STOPPED_S
-    assert left == []
-    if code != -signal.SIGKILL:
-        assert (code, manifest["status"]) == (130, "interrupted")
-        assert [record["trial_id"] for record in records if record["end"] is None] == []
     assert wrongs_in_books(place.storage / "asked", n_trials=n_trials) == []
     assert ask(place.storage / "mlflow.db", "select run_uuid from runs where status = 'RUNNING'") == []
+
+
+def until_ended(command: Command, stop: Callable[[Command], None]) -> tuple[float, int]:
+    """Ask a command to end; the seconds until it has, and its exit code."""
+    asked_s = time.monotonic()
+    stop(command)
+    code = command.wait(timeout_s=60.0)
+    return time.monotonic() - asked_s, code
 
 
 @pytest.mark.faults

@@ -37,7 +37,7 @@ COMMANDS = {
     "export": ("export", "mini", "--out", "model"),
     "status": ("status", "mini"),
 }
-N_MUTANTS = 24
+N_MUTANTS = 16
 
 Spoil = Callable[[Path], Any]
 
@@ -48,8 +48,8 @@ def _train(folder: SearchFolder, table: "FaceTable", number: int) -> None:
 
     from trainables.checkpoint import NetworkSpec, save_network
     from trainables.models.backbones import build_network
-    from trainables.scores import save_scores, split_scores
-    from trainables.trainer import SCORES_FILE, WEIGHTS_FILE
+    from trainables.scores import SCORES_FILE, save_scores, split_scores
+    from trainables.trainer import WEIGHTS_FILE
 
     valid, classes = table.split("valid"), tuple(table.info.classes)
     draw = np.random.default_rng(number)

@@ -164,7 +164,7 @@ FINE: dict[str, bytes] = {
 """Odd, and right all the same."""
 
 QUICK = {"a bomb in a value", "a circle of aliases", "a bad timestamp", "thousands of parameters"}
-N_MUTANTS = 60
+N_MUTANTS = 40
 NASTY = (
     "[]",
     "{}",
@@ -268,4 +268,5 @@ def test_space_of_which_a_part_is_another_is_refused_or_taken(
     for what, mutant in mutants(yaml.safe_load(SPACE), 100):
         print(what)
         file.write_text(yaml.safe_dump(mutant, sort_keys=False))
-        survives("spaces", "check", file, codes=(0, 2))
+        answer = survives("spaces", "check", file, codes=(0, 1, 2))
+        assert answer.code != 1 or "weights must be none, hub or a safetensors file that exists" in answer.sentence
