@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from search.ensemble_charts import draw_calibration, draw_confusion, draw_curve, draw_options
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 PICTURES_DIR = "pictures"
 SIZE_INCHES = (5.0, 4.0)
 DPI = 110
-BLUE, ORANGE, GREY = "#1f5fa8", "#c8641e", "#777777"
 
 
 def card_pictures(ensemble: Mapping[str, Any]) -> dict[str, bytes]:
@@ -24,84 +23,33 @@ def card_pictures(ensemble: Mapping[str, Any]) -> dict[str, bytes]:
     Returns:
         File name within the artifact to PNG; those that can be drawn of what is known.
     """
-    painters: dict[str, tuple[str, Callable[[Axes, Mapping[str, Any]], None]]] = {
-        "confusion": ("confusion", _draw_confusion),
-        "calibration": ("calibration", _draw_calibration),
-        "blending": ("curve", _draw_curve),
-        "options": ("options", _draw_options),
+    painters: dict[str, tuple[str, str, Callable[[Axes, Mapping[str, Any]], None]]] = {
+        "confusion": ("confusion", "Share of each class, faces left out of choosing", draw_confusion),
+        "calibration": ("calibration", _calibration_title(ensemble), draw_calibration),
+        "blending": ("curve", "The ensemble mixed with the plain average", draw_curve),
+        "options": ("options", "What a smaller ensemble costs", draw_options),
     }
     return {
-        f"{PICTURES_DIR}/{name}.png": _painted(draw, ensemble)
-        for name, (key, draw) in painters.items()
+        f"{PICTURES_DIR}/{name}.png": _painted(draw, ensemble, title=title)
+        for name, (key, title, draw) in painters.items()
         if ensemble.get(key)
     }
 
 
-def _painted(draw: Callable[["Axes", Mapping[str, Any]], None], ensemble: Mapping[str, Any]) -> bytes:
+def _calibration_title(ensemble: Mapping[str, Any]) -> str:
+    calibration = ensemble.get("calibration")
+    return f"Calibration, temperature {calibration['temperature']:.2f}" if calibration else ""
+
+
+def _painted(draw: Callable[["Axes", Mapping[str, Any]], None], ensemble: Mapping[str, Any], *, title: str) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=SIZE_INCHES, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    draw(figure.add_subplot(), ensemble)
+    axes = figure.add_subplot()
+    draw(axes, ensemble)
+    axes.set_title(title, fontsize=10)
     content = io.BytesIO()
     figure.savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()
-
-
-def _draw_confusion(axes: "Axes", ensemble: Mapping[str, Any]) -> None:
-    counts = np.array(ensemble["confusion"])
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12)
-    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-    classes = ensemble["classes"]
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
-    for row in range(len(classes)):
-        for column in range(len(classes)):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, f"{shares[row, column]:.2f}", ha="center", va="center", color=colour, fontsize=8)
-    axes.set_xlabel("answer")
-    axes.set_ylabel("truth")
-    axes.set_title("Share of each class, faces left out of choosing", fontsize=10)
-
-
-def _draw_calibration(axes: "Axes", ensemble: Mapping[str, Any]) -> None:
-    calibration = ensemble["calibration"]
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-    labels = (f"as averaged, error {calibration['error'][0]:.3f}", f"shipped, error {calibration['error'][1]:.3f}")
-    for bins, label, colour in zip(calibration["bins"], labels, (ORANGE, BLUE), strict=True):
-        axes.plot([b["confidence"] for b in bins], [b["accuracy"] for b in bins], "o-", color=colour, label=label, ms=4)
-    axes.set_xlabel("confidence of the answer")
-    axes.set_ylabel("share of right answers")
-    axes.set_title(f"Calibration, temperature {calibration['temperature']:.2f}", fontsize=10)
-    axes.legend(fontsize=8)
-
-
-def _draw_curve(axes: "Axes", ensemble: Mapping[str, Any]) -> None:
-    curve = ensemble["curve"]
-    axes.plot(curve["weight"], curve["exact"], color=GREY, linewidth=0.8, label="exact")
-    axes.plot(curve["weight"], curve["smoothed"], color=BLUE, linewidth=1.8, label="smoothed over 0.05")
-    axes.set_xlabel("weight of the plain average (0: the ensemble alone)")
-    axes.set_ylabel("macro-F1 on the valid faces")
-    axes.set_title("The ensemble mixed with the plain average", fontsize=10)
-    axes.legend(fontsize=8)
-
-
-def _draw_options(axes: "Axes", ensemble: Mapping[str, Any]) -> None:
-    options = [option for option in ensemble["options"] if option["estimate"] is not None]
-    for looks, colour in (("all", BLUE), ("one", ORANGE)):
-        own = [option for option in options if option["looks"] == looks]
-        if not own:
-            continue
-        ms, scores = [o["ms"] for o in own], [o["estimate"] for o in own]
-        errors = [[o["estimate"] - o["low"] for o in own], [o["high"] - o["estimate"] for o in own]]
-        label = "all looks at a face" if looks == "all" else "one look"
-        axes.errorbar(ms, scores, yerr=errors, fmt="o", color=colour, ms=5, elinewidth=0.8, capsize=2, label=label)
-        for option in own:
-            place = (option["ms"], option["estimate"])
-            axes.annotate(str(len(option["members"])), place, textcoords="offset points", xytext=(5, 4), fontsize=8)
-    axes.set_xlabel("milliseconds an image (numbers: members)")
-    axes.set_ylabel("macro-F1 to expect, 90 % interval")
-    axes.set_title("What a smaller ensemble costs", fontsize=10)
-    if options:
-        axes.legend(fontsize=8)

@@ -74,7 +74,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> "CommandParser":
     """The parser of all commands. Each leaves its function in `run`: arguments in, exit code out."""
     from search.command_parser import CommandParser
-    from search.commands import cache, data, demo, final, launch, model, reproduce, spaces, status, tools
+    from search.commands import (
+        cache,
+        completion,
+        data,
+        demo,
+        final,
+        launch,
+        model,
+        report,
+        reproduce,
+        spaces,
+        status,
+        tools,
+    )
 
     parser = CommandParser(
         prog="affectune",
@@ -84,7 +97,7 @@ def build_parser() -> "CommandParser":
     )
     parser.add_argument("--version", action="version", version=f"affectune {version()}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for module in (demo, data, spaces, launch, status, reproduce, final, model, cache, tools):
+    for module in (demo, data, spaces, launch, status, final, report, model, reproduce, cache, tools, completion):
         module.register(subparsers)
     return parser
 
@@ -105,6 +118,7 @@ def _run(words: list[str]) -> int:
     if "run" not in args:
         parser.parser_of(words).print_help()
         return 2 if words else 0
+    args.parser = parser
     code: int = args.run(args)
     sys.stdout.flush()
     return code

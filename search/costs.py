@@ -71,14 +71,14 @@ def measure_costs(
     paths = sorted({voter.path for candidate in candidates for voter in candidate.voters})
     found = {}
     for number, path in enumerate(paths, start=1):
-        found[path] = _measure(path)
+        found[path] = measure_network(path)
         if progress:
             progress(number / len(paths))
     return found
 
 
-def _measure(path: Path) -> NetworkCost:
-    """The median of some runs; the first warms up."""
+def measure_network(path: Path) -> NetworkCost:
+    """What one network costs: the median of some runs; the first warms up."""
     network, spec = load_network(path)
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (BATCH_SIZE, spec.table_px, spec.table_px, spec.channels), dtype=np.uint8)

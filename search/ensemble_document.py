@@ -75,12 +75,17 @@ def check_ensemble(ensemble: Mapping[str, Any], path: Path) -> EnsembleParts:
 
 
 @contextmanager
-def as_written(path: Path) -> Iterator[None]:
-    """Whatever a document's inner parts raise while they are drawn and put into words becomes a SearchError."""
+def as_written(path: Path, *, by: str = "the final job") -> Iterator[None]:
+    """Whatever a document's inner parts raise while they are drawn and put into words becomes a SearchError.
+
+    Args:
+        path: of the document, or of a folder of them.
+        by: who wrote it.
+    """
     try:
         yield
     except AffectuneError:
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         got = f"another ({type(error).__name__}: {error})"
-        raise SearchError(f"{path.name} must be as the final job wrote it, got {got}: {path}") from error
+        raise SearchError(f"{path.name} must be as {by} wrote it, got {got}: {path}") from error

@@ -43,11 +43,13 @@ ALLOWED = {
         "search/commands/tools.py",
     ],
     "cmaes": ["search/ensemble/evolution.py"],
-    "matplotlib": ["search/card_pictures.py"],
+    "jinja2": ["search/report/page.py"],
+    "matplotlib": ["search/card_pictures.py", "search/ensemble_charts.py", "search/report/*.py"],
     "optuna": ["search/sampler.py", "search/searcher.py"],
     "albumentations": ["trainables/data/augment.py"],
     "timm": ["trainables/models/*.py", "trainables/checkpoint.py"],
     "onnx": ["search/onnx_export.py"],
+    "shtab": ["search/completion.py"],
 }
 """Library to the files that may import it: each stays in one place, and can be replaced there."""
 
@@ -59,6 +61,7 @@ LIBRARIES = {
     *HEAVY,
     "cmaes",
     "threadpoolctl",
+    "jinja2",
     "matplotlib",
     "numpy",
     "onnx",
@@ -71,6 +74,7 @@ LIBRARIES = {
     "rich",
     "safetensors",
     "scipy",
+    "shtab",
     "torchvision",
     "yaml",
 }
