@@ -16,8 +16,8 @@ from trainables.data.label_orders import columns_for
 from trainables.epochs import EPOCHS_FILE, load_epoch_scores
 from trainables.kept_epochs import SNAPSHOTS_DIR
 from trainables.models.inputs import predict_logits
-from trainables.scores import Scores, load_scores, softmax
-from trainables.trainer import HEAD_FILE, SCORES_FILE, WEIGHTS_FILE
+from trainables.scores import SCORES_FILE, Scores, load_scores, softmax
+from trainables.trainer import HEAD_FILE, WEIGHTS_FILE
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -15,10 +15,10 @@ from search.ensemble.greedy import TIE
 from search.ensemble.model_library import Kind, Library, plain_traits
 from search.ensemble.selection import METHODS, Choose, choose_single, choose_uniform, limited
 from search.ensemble.sweep import StepCurve
+from search.folder import DEFAULT_TRIAL
 from trainables.data.table import FaceTable
 from trainables.metrics import macro_f1
 
-DEFAULT_TRIAL = "t0000"
 ROWS = {
     "default": "default config",
     "best_trial": "best trial",

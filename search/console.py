@@ -5,10 +5,9 @@ No Ray in here: the driver tells the console what happened.
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -19,8 +18,11 @@ from rich.text import Text
 
 from search.ends import TrialEnd
 from search.folder import TrialRecord
+from search.settings_text import shorten_settings
 
-SHOWN_BEST = 5
+SHOWN_BEST, SHOWN_ENDS = 5, 3
+FEWEST_ROWS = 2
+"""Of trials that run; the others are counted where the screen is low."""
 END_STYLES = {
     "completed": "green",
     "stopped": "yellow",
@@ -44,6 +46,8 @@ class TrialLine:
     best_macro_f1: float | None = None
     train_loss: float | None = None
     end: str = ""
+    began_s: float | None = None
+    """By the console's clock."""
 
     @property
     def progress(self) -> str:
@@ -58,6 +62,7 @@ class SearchConsole:
         n_trials: how many the search runs in all, if it is known.
         time_budget_s: after how long it ends, if it does.
         earlier: trials of earlier launches, where the search is resumed.
+        n_slots: trials that can run at once, if it is known.
         noun: what a trial is called in the counts, `bag` in the final job.
         console: where to write, stdout by default; a live table is drawn only on a terminal.
         clock: seconds from any start.
@@ -70,12 +75,13 @@ class SearchConsole:
         n_trials: int | None = None,
         time_budget_s: float | None = None,
         earlier: Sequence[TrialRecord] = (),
+        n_slots: int | None = None,
         noun: str = "trial",
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._n_trials, self._noun = n_trials, noun
-        self._time_budget_s = time_budget_s
+        self._time_budget_s, self._n_slots = time_budget_s, n_slots
         self._console = console or Console()
         self._clock = clock
         self._begin = clock()
@@ -83,6 +89,8 @@ class SearchConsole:
         self._running: dict[str, TrialLine] = {}
         self._best: list[TrialLine] = []
         self._ends: Counter[str] = Counter()
+        self._latest: deque[str] = deque(maxlen=SHOWN_ENDS)
+        self._took_s: list[float] = []
         self._default: Mapping[str, Any] = default or {}
         self._default_f1: float | None = None
         self._closed = False
@@ -101,6 +109,7 @@ class SearchConsole:
         """A trial has begun, or goes on in another worker."""
         with self._lock:
             line = self._running[record.trial_id] = self._new_line(record)
+            line.began_s = self._clock()
         self._event(f"{line.trial_id} started    {line.settings or 'the default'}")
 
     def epoch(self, trial_id: str, report: Mapping[str, Any]) -> None:
@@ -129,7 +138,10 @@ class SearchConsole:
             line = self._running.pop(trial_id, None) or TrialLine(trial_id)
             line.end = end
             self._ends[end] += 1
-        why = f"  {error.strip().splitlines()[0]}" if error.strip() else ""
+            why = f"  {error.strip().splitlines()[0]}" if error.strip() else ""
+            self._latest.append(f"{self._elapsed()}  {trial_id} {end:<10} macro-F1 {_number(best_macro_f1)}{why}")
+            if line.began_s is not None:
+                self._took_s.append(self._clock() - line.began_s)
         self._event(f"{trial_id} {end:<10} macro-F1 {_number(best_macro_f1)}{why}  | {self._headline()}")
         if self._live and why:
             self.message(f"{trial_id} {end}:{why}")
@@ -193,32 +205,39 @@ class SearchConsole:
         return ", ".join(parts)
 
     def _remaining(self) -> str:
+        about_s = self._about_left_s()
         if self._time_budget_s is None:
-            return ""
-        left = max(0.0, self._time_budget_s - (self._clock() - self._begin))
-        return f", {clock_text(left)} left"
+            return "" if about_s is None else f", about {clock_text(about_s)} left"
+        left_s = max(0.0, self._time_budget_s - (self._clock() - self._begin))
+        if about_s is not None and about_s < left_s:
+            return f", about {clock_text(about_s)} left"
+        return f", {clock_text(left_s)} left"
+
+    def _about_left_s(self) -> float | None:
+        """As long as the trials still to come take, if they take what those of this launch took; None if unknown."""
+        n_at_once = self._n_slots or len(self._running)
+        if self._n_trials is None or not self._took_s or not n_at_once:
+            return None
+        spent_s = sum(self._clock() - line.began_s for line in self._running.values() if line.began_s is not None)
+        n_left = self._n_trials - sum(self._ends.values())
+        return max(0.0, n_left * sum(self._took_s) / len(self._took_s) - spent_s) / n_at_once
 
     def _render(self) -> RenderableType:
+        """One screen: state, what runs, the best, the latest ends; what has no room is counted."""
         with self._lock:
-            head = Text(
-                f"{clock_text(self._clock() - self._begin)}{self._remaining()}   {self._headline()}", style="bold"
-            )
-            running = trial_table("running", list(self._running.values()), self._console.width)
-            best = trial_table("best so far", self._best, self._console.width)
-        return Group(head, running, best)
-
-
-def shorten_settings(config: Mapping[str, Any], default: Mapping[str, Any], *, max_chars: int = 160) -> str:
-    """What of `config` differs from `default`, as short as it stays clear: `lr=0.0021 label_smoothing=0.31`."""
-    lasts = Counter(name.rpartition(".")[2] for name in config)
-    parts = []
-    for name, value in config.items():
-        if name in default and default[name] == value:
-            continue
-        last = name.rpartition(".")[2]
-        parts.append(f"{last if lasts[last] == 1 else name}={_value_text(value)}")
-    text = " ".join(parts)
-    return text if len(text) <= max_chars else text[: max_chars - 3] + "..."
+            width, height = self._console.size
+            elapsed = clock_text(self._clock() - self._begin)
+            head = Text(f"{elapsed}{self._remaining()}   {self._headline()}", style="bold")
+            ends = Text("\n".join(self._latest), style="dim", no_wrap=True, overflow="ellipsis")
+            room = (
+                height - 1 - 1 - 2 - (2 + len(self._best)) - len(self._latest)
+            )  # head, two titles each with its names
+            rows = list(self._running.values())[: max(room - 1, FEWEST_ROWS)]
+            title = f"running, {len(self._running)} of {self._n_slots} slots" if self._n_slots else "running"
+            hidden = len(self._running) - len(rows)
+            running = trial_table(title + (f", {hidden} of them not shown" if hidden else ""), rows, width)
+            best = trial_table("best so far", self._best, width)
+        return Group(head, running, best, *([ends] if self._latest else []))
 
 
 def trial_table(title: str, lines: list[TrialLine], width: int) -> Table:
@@ -236,14 +255,6 @@ def trial_table(title: str, lines: list[TrialLine], width: int) -> Table:
 
 def _number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _value_text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(_value_text(part) for part in value) + "]"
-    return PurePath(value).name if isinstance(value, str) and "/" in value else str(value)
 
 
 def clock_text(seconds: float) -> str:

@@ -6,7 +6,9 @@ import importlib.metadata
 import os
 import re
 import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,13 @@ GIB = 1024**3
 LEAST_MEMORY, GOOD_MEMORY = 4 * GIB, 8 * GIB
 LEAST_DISK, GOOD_DISK = 1 * GIB, 10 * GIB
 RENEW = "make setup"
+RAY_LIMIT_S = 120.0
+
+_RAY_TASK = """
+import ray
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
+print(ray.get(ray.remote(lambda: "answers").remote()))
+"""
 
 
 @dataclass(frozen=True)
@@ -41,10 +50,11 @@ class Check:
 
 
 def examine(*, storage: Path, checkout: Path = CHECKOUT) -> list[Check]:
-    """Look at everything; takes as long as importing torch and Ray does."""
+    """Look at everything, start Ray, train two batches; half a minute."""
     checks = [check_python(sys.version_info[:3]), *check_packages(checkout), check_spaces(checkout)]
     checks += [check_torch(), check_torchvision(), check_import("ray.tune"), check_import("mlflow")]
     checks += [check_cores(usable_cores()), check_memory(available_memory()), check_disk(storage)]
+    checks += [check_tracking(storage), check_training_step(), check_ray_starts()]
     return checks + list(check_privacy())
 
 
@@ -150,6 +160,62 @@ def check_disk(storage: Path) -> Check:
     return Check(
         "free disk", "warn" if free >= LEAST_DISK else "wrong", found, "make room, or choose another --storage"
     )
+
+
+def check_tracking(storage: Path) -> Check:
+    """Whether records could be stored where a search stores them when nothing else is said."""
+    from search.tracking_server import check_server, default_tracking_uri
+    from spaces.errors import TrackingError
+
+    uri = default_tracking_uri(storage)
+    try:
+        check_server(uri)
+    except TrackingError as error:
+        return Check("tracking", "wrong", str(error), "choose another --storage, or a --tracking-uri")
+    return Check("tracking", "ok", uri)
+
+
+def check_training_step() -> Check:
+    """Whether a small network trains on two batches of generated faces, on the GPU where there is one."""
+    try:
+        device, loss = train_two_batches()
+    except Exception as error:
+        return Check("training step", "wrong", _first_line(error), "see the lines on torch and the GPU above")
+    return Check("training step", "ok", f"two batches on the {device}, loss {loss:.2f}")
+
+
+def train_two_batches() -> tuple[str, float]:
+    """Train a small network from scratch on two batches; the device, and the loss."""
+    import torch
+
+    from spaces.config import TrialConfig
+    from trainables.data.synth import write_synth_table
+    from trainables.trainer import Trainer
+
+    settings = {"model.backbone": "test_efficientnet", "model.weights": "none", "train.epochs": 1}
+    config = TrialConfig.from_flat({**settings, "train.batch_size": 16})
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with tempfile.TemporaryDirectory() as folder:
+        table = write_synth_table(Path(folder) / "faces", n_train=32, n_valid=12, n_test=0, image_px=32)
+        trainer = Trainer(config, table, device=device)
+        try:
+            return device, float(trainer.run_epoch()["train/loss"])
+        finally:
+            trainer.close()
+
+
+def check_ray_starts() -> Check:
+    """Whether a Ray of this machine's own starts and runs a task; in a process of its own, which takes it along."""
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", _RAY_TASK], cwd=CHECKOUT, capture_output=True, text=True, timeout=RAY_LIMIT_S
+        )
+    except subprocess.TimeoutExpired:
+        return Check("Ray starts", "wrong", f"no answer within {RAY_LIMIT_S:.0f} s", "end other programs; see /tmp/ray")
+    if ended.returncode or "answers" not in ended.stdout:
+        lines = ended.stderr.strip().splitlines() or ["nothing said"]
+        return Check("Ray starts", "wrong", lines[-1], "see /tmp/ray/session_latest/logs")
+    return Check("Ray starts", "ok", "a worker answers")
 
 
 def check_privacy() -> Iterator[Check]:

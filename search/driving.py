@@ -16,7 +16,8 @@ from search.packs.runs import PackRuns
 from search.packs.searcher import Pack, PackSearcher
 from search.plan import SearchPlan
 from search.prelaunch import iter_extremes
-from search.recorder import Recorder, usable
+from search.ranking import usable
+from search.recorder import Recorder
 from search.resources import Resources
 from search.scheduler import StratifiedHalving, constant_macro_f1
 from search.searcher import SpaceSearcher

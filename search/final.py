@@ -12,7 +12,6 @@ from search.bags import LEAST_BAGS_S, bag_candidates, clear_bags, settle_bags
 from search.candidate_library import make_library
 from search.candidates import Candidate, trial_candidates, unreadable_trials
 from search.comparison import (
-    DEFAULT_TRIAL,
     Choice,
     add_test_scores,
     choose_ensemble,
@@ -23,14 +22,14 @@ from search.comparison import (
 from search.console import SearchConsole
 from search.ensemble.model_library import make_kind
 from search.final_records import Finished, ensemble_document, free_key, summary_document, track_ensemble
-from search.folder import SearchFolder
+from search.folder import DEFAULT_TRIAL, SearchFolder
 from search.options import list_options
 from search.other_faces import OtherFaces, probs_on_others, read_other_faces
 from search.people import score_people
 from search.plan import EnsemblePlan
 from search.prelaunch import open_same_table
 from search.progress import Told, progress_bars
-from search.recorder import usable
+from search.ranking import usable
 from search.shortlist import notes_on_faces, notes_on_scores, shortlist
 from search.soup import clear_soups, make_soups
 from search.state import settle_runs

@@ -15,7 +15,7 @@ from search.ensemble.sweep import StepCurve
 from search.folder import SearchFolder, SearchManifest, TrialRecord
 from search.options import Option
 from search.plan import EnsemblePlan
-from search.recorder import count_ends
+from search.ranking import count_ends
 from search.stopping import measure_stopping
 from search.tracking import Tracker
 from trainables.metrics import macro_f1

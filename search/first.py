@@ -12,7 +12,7 @@ from typing import Any
 
 from search.folder import MANIFEST_FILE, MAX_NAME, SearchFolder, TrialRecord, create_folder
 from search.packs.space import BACKBONE_SETTINGS
-from search.recorder import usable
+from search.ranking import usable
 from spaces.config import Value
 from spaces.errors import SearchError, SpaceError, UsageError
 from spaces.parameters import Parameter

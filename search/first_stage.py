@@ -29,7 +29,7 @@ from search.folder import MANIFEST_FILE, SPACE_FILE, SearchFolder, SearchManifes
 from search.folder_lock import only_driver
 from search.follow import FIDELITY_S, SearchOutcome, follow
 from search.plan import SearchPlan
-from search.recorder import usable
+from search.ranking import usable
 from search.resources import Resources
 from search.state import load_state
 from search.study_journal import scores_of

@@ -23,6 +23,8 @@ SUMMARY_FILE = "summary.json"
 STUDY_FILE = "study.jsonl"
 LOCK_FILE = "lock"
 ENSEMBLE_FILE = "ensemble/ensemble.json"
+DEFAULT_TRIAL = "t0000"
+"""The trial of the space's default."""
 MAX_NAME = 64
 """Characters of a search's name."""
 LAST_S = 253402300800.0
@@ -231,6 +233,14 @@ class SearchFolder:
             SearchError: a trial.json is broken.
         """
         return [_read_record(file) for file in sorted((self.path / "trials").glob("*/trial.json"))]
+
+    def read_record(self, trial_id: str) -> TrialRecord:
+        """One trial.
+
+        Raises:
+            SearchError: its trial.json is broken, or not there.
+        """
+        return _read_record(self.trial_dir(trial_id) / "trial.json")
 
     def write_summary(self, summary: Mapping[str, Any]) -> Path:
         """Replace summary.json."""

@@ -11,11 +11,13 @@ from search.console import SearchConsole
 from search.driving import Work, build_scheduler, drive_packs, drive_trials, run_drive
 from search.folder import STUDY_FILE, SearchFolder, TrialRecord
 from search.gpu_sharing import GpuSharing
+from search.launch_note import LaunchNote
 from search.packs.console import PackConsole
 from search.packs.runs import PackRuns
 from search.packs.space import is_packed
 from search.plan import EnsemblePlan, SearchPlan
-from search.recorder import Recorder, count_ends, usable
+from search.ranking import count_ends, usable
+from search.recorder import Recorder
 from search.resources import Resources, plan_resources
 from search.run_log import NoRuns
 from search.state import SearchState, settle_runs
@@ -84,11 +86,13 @@ def follow(
     manifest = folder.read_manifest()
     space, started_s = state.sampler.space, manifest.launched_s
     is_in_packs = is_packed(space)
-    screen = _screen(state, plan, is_in_packs=is_in_packs, to_stderr=screen_to_stderr)
+    screen = _screen(state, plan, resources, is_in_packs=is_in_packs, to_stderr=screen_to_stderr)
     folder.patience = Patience(screen.message)
     tracker = Tracker(manifest.tracking_uri, folder.name, folder.tracking_dir, on_trouble=screen.message)
     settle_runs(tracker, state.records)
     parent = tracker.start_search(name=folder.name, params=_launch_params(space, table, plan, resources))
+    default = space.to_config(space.default()).to_flat()
+    note = LaunchNote(tracker, parent, default=default, n_trials=plan.n_trials)
     recorder = Recorder(
         folder,
         tracker=NoRuns() if is_in_packs else tracker,
@@ -96,6 +100,7 @@ def follow(
         screen=screen,
         keep_weights=plan.keep_weights,
         earlier=state.records,
+        on_end=note.keep_up,
     )
     journal = StudyJournal(folder.path / STUDY_FILE, state.sampler.events, patience=folder.patience)
     bounds = _bounds(plan, started_s, max_concurrent=resources.max_concurrent)
@@ -112,6 +117,7 @@ def follow(
     )
     interrupted = True
     try:
+        note.tell(state.records, "running")
         if is_in_packs:
             drive = drive_packs(state, journal, work, runs=pack_runs, bounds=bounds, keep_weights=plan.keep_weights)
         else:
@@ -132,6 +138,7 @@ def follow(
             records = list(recorder.records.values())
             stopping = measure_stopping(records, vars(plan))
             wall_s = manifest.wall_s + time.time() - started_s
+            note.tell(records, "interrupted" if interrupted else "ended")
             _close(folder, tracker, parent, records, interrupted=interrupted, stopping=stopping, wall_s=wall_s)
     if not interrupted and not usable(records):
         raise SearchError(_why_nothing(records, folder))
@@ -145,12 +152,15 @@ def closing_s(plan: SearchPlan) -> float:
     return CLOSING_S + (FIDELITY_S if plan.first else 0.0)
 
 
-def _screen(state: SearchState, plan: SearchPlan, *, is_in_packs: bool, to_stderr: bool) -> SearchConsole:
+def _screen(
+    state: SearchState, plan: SearchPlan, resources: Resources, *, is_in_packs: bool, to_stderr: bool
+) -> SearchConsole:
     space = state.sampler.space
     return (PackConsole if is_in_packs else SearchConsole)(
         default=space.to_config(space.default()).to_flat(),
         n_trials=plan.n_trials,
         time_budget_s=plan.time_budget_s,
+        n_slots=resources.max_concurrent,
         earlier=state.records,
         console=Console(stderr=to_stderr),
     )

@@ -16,7 +16,7 @@ from search.export import CARD_FILE, ArtifactNetwork, write_artifact
 from search.folder import ENSEMBLE_FILE, SearchFolder, SearchManifest
 from search.options import Limits, Option, pick_option
 from search.prelaunch import open_same_table
-from search.recorder import count_ends
+from search.ranking import count_ends
 from search.registry import Registration, register_artifact
 from search.tracking import Tracker
 from spaces.errors import SearchError

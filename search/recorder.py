@@ -1,12 +1,13 @@
 """What is noted of each trial while a search runs: its record on disk, its line on the screen, its run in MLflow."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from search.ends import TrialEnd
-from search.folder import SearchFolder, TrialRecord
+from search.folder import DEFAULT_TRIAL, SearchFolder, TrialRecord
 from search.lost_workers import Loss
+from search.ranking import rank
 from search.run_log import RunLog
 from search.same_errors import SameErrors
 from search.state import end_trial_run, epoch_metrics, start_trial_run
@@ -43,6 +44,7 @@ class Recorder:
         screen: for a person.
         keep_weights: of so many best trials.
         earlier: records of earlier launches.
+        on_end: is told of all records whenever a trial has ended.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Recorder:
         screen: Screen,
         keep_weights: int,
         earlier: Sequence[TrialRecord] = (),
+        on_end: Callable[[list[TrialRecord]], None] = lambda _: None,
     ) -> None:
         self.records: dict[str, TrialRecord] = {record.trial_id: record for record in earlier}
         self._running: set[str] = set()
@@ -65,6 +68,7 @@ class Recorder:
         self._parent_key = parent_key
         self._screen = screen
         self._keep_weights = keep_weights
+        self._on_end = on_end
 
     @property
     def search(self) -> str:
@@ -80,7 +84,7 @@ class Recorder:
         record.n_preempted += record.trial_id in self.records  # an earlier launch left it unfinished
         self.records[record.trial_id] = record
         self._folder.write_record(record)
-        start_trial_run(self._tracker, record, parent_key=self._parent_key)
+        start_trial_run(self._tracker, record, parent_key=self._parent_key, default=self.records.get(DEFAULT_TRIAL))
         self._screen.trial_started(record)
 
     def epoch(self, trial_id: str, report: Mapping[str, Any]) -> None:
@@ -133,6 +137,7 @@ class Recorder:
                 (self._folder.trial_dir(trial_id) / name).unlink(missing_ok=True)
         self._drop_weights(record)
         self._screen.trial_ended(trial_id, record.end, best_macro_f1=record.best_macro_f1, error=record.error)
+        self._on_end(list(self.records.values()))
 
     def close_open_trials(self) -> list[TrialRecord]:
         """End what was still running, or waiting to go on, when the search ended."""
@@ -159,19 +164,3 @@ class Recorder:
 def _may_lose_weights(record: TrialRecord) -> bool:
     """Whether a trial's weights stay only while it is among the best: it has ended, and is not the default."""
     return record.end is not None and record.number > 0
-
-
-def rank(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Best macro-F1 first; trials without one last."""
-    return sorted(records, key=lambda r: (-(r.best_macro_f1 if r.best_macro_f1 is not None else -1.0), r.number))
-
-
-def usable(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Best first, those that were scored and neither diverged nor failed."""
-    return [r for r in rank(records) if r.best_macro_f1 is not None and r.end not in ("diverged", "failed")]
-
-
-def count_ends(records: Sequence[TrialRecord]) -> dict[str, int]:
-    """How many trials came to each end; one still open counts as preempted."""
-    ends = [record.end or "preempted" for record in records]
-    return {end: ends.count(end) for end in ("completed", "stopped", "diverged", "failed", "preempted")}

@@ -193,23 +193,6 @@ class StudySampler:
         if self._n_seen > self._most_seen:
             self._begin_anew()
 
-    def importances(self) -> dict[str, float]:
-        """Share of the scores' spread that each parameter explains, largest first; empty where too few trials ended.
-
-        Parameters with a condition are left out: the few trials that have them make them look important.
-
-        Source: Watanabe et al., IJCAI 2023 (PED-ANOVA).
-        """
-        always = [parameter.name for parameter in self.space.parameters if not parameter.when]
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-                found = optuna.importance.get_param_importances(self.study, evaluator=evaluator, params=always)
-        except (ValueError, RuntimeError, ZeroDivisionError):
-            return {}
-        return {name: float(share) for name, share in found.items() if math.isfinite(share)}
-
     def _propose(self, trial_id: str) -> None:
         n_asked = len(self._proposals)
         self._accept(trial_id, self._first[n_asked] if n_asked < len(self._first) else self._draw_fresh(n_asked))

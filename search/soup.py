@@ -25,9 +25,9 @@ from trainables.models.architectures.network import ExpressionNetwork
 from trainables.models.inputs import decided_logits, predict_outputs
 from trainables.models.weight_mean import WeightMean, refresh_batch_norm
 from trainables.outputs import new_folder, write_text
-from trainables.scores import save_scores, split_scores
+from trainables.scores import SCORES_FILE, save_scores, split_scores
 from trainables.scoring import extras_of
-from trainables.trainer import SCORES_FILE, WEIGHTS_FILE
+from trainables.trainer import WEIGHTS_FILE
 
 SOUP_FILE = "soup.json"
 MOST_TRIED = 16

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.folder import STUDY_FILE, SearchFolder, TrialRecord
+from search.leaderboard import NOTE_TAG, describe_search
 from search.run_log import RunLog
 from search.sampler import StudySampler
+from search.settings_text import run_name
 from search.study_journal import asks_in, merge, read_events
 from search.tracking import Tracker
 from spaces.config import TrialConfig
@@ -81,8 +83,11 @@ def settle_runs(tracker: Tracker, records: Sequence[TrialRecord]) -> None:
     by_id = {record.trial_id: record for record in records}
     for key in tracker.unfinished():
         record = by_id.get(key)
+        if record is None and "/" in key:
+            tracker.end_run(key, "preempted")
+            continue
         if record is None:
-            tracker.end_run(key, "preempted" if "/" in key else "interrupted")
+            _end_launch(tracker, key, records)
             continue
         for epoch in record.history:
             if epoch["epoch"] > tracker.last_step(key):
@@ -90,12 +95,20 @@ def settle_runs(tracker: Tracker, records: Sequence[TrialRecord]) -> None:
         end_trial_run(tracker, record)
 
 
-def start_trial_run(tracker: RunLog, record: TrialRecord, *, parent_key: str) -> None:
-    """Open a trial's run below that of its launch."""
+def _end_launch(tracker: Tracker, key: str, records: Sequence[TrialRecord]) -> None:
+    """Close the run of a launch whose driver was killed; its page says what there was by then."""
+    default = next((record.config for record in records if record.number == 0), {})
+    text = describe_search(records, state="interrupted", n_trials=None, default=default)
+    tracker.set_tags(key, {NOTE_TAG: text})
+    tracker.end_run(key, "interrupted")
+
+
+def start_trial_run(tracker: RunLog, record: TrialRecord, *, parent_key: str, default: TrialRecord | None) -> None:
+    """Open a trial's run below that of its launch; its name says how it differs from the default, trial 0."""
     tracker.start_run(
         record.trial_id,
         parent_key=parent_key,
-        name=record.trial_id,
+        name=run_name(record.trial_id, record.config, default.config if default else {}),
         params=record.config,
         tags={"affectune.number": record.number},
     )

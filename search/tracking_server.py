@@ -98,6 +98,15 @@ def runs_link(base: str, experiment_id: str, *, search_id: str, kind: str = "tri
     )
 
 
+def charts_link(base: str, experiment_id: str, *, search_id: str) -> str:
+    """The UI's page with charts of one search's trials.
+
+    Args:
+        base, experiment_id, search_id: as for `runs_link`.
+    """
+    return f"{runs_link(base, experiment_id, search_id=search_id)}&compareRunsMode=CHART"
+
+
 def answers(uri: str, *, timeout_s: float) -> bool:
     """Whether the store behind `uri` can be talked to now."""
     try:

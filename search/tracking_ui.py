@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import IO, NoReturn
 
+from search.folder import SearchFolder
 from search.privacy import PRIVATE_ENVIRONMENT
 from search.tracking_journal import experiment_of, read_identity
 from search.tracking_server import answers, is_mlflow_database, runs_link, sqlite_path
@@ -21,6 +23,8 @@ from spaces.errors import SearchError, TrackingError
 HOST = "127.0.0.1"
 START_LIMIT_S = 240.0
 STOP_LIMIT_S = 15.0
+_SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+"""Variables of which one is set where pages can be shown; a browser of letters would take the terminal."""
 
 
 def check_database(uri: str) -> Path:
@@ -50,14 +54,27 @@ def check_port(port: int) -> None:
 
 
 def search_links(storage: Path, uri: str, *, base: str) -> dict[str, str]:
-    """Name of every search of a storage that was recorded at `uri`, and the UI's page of its trials."""
+    """Name of every search of a storage that was recorded at `uri`, newest last, and the UI's page of its trials."""
     links = {}
-    for folder in sorted(storage.glob("*/tracking")):
+    for folder in sorted(storage.glob("*/tracking"), key=_launched_s):
         with contextlib.suppress(SearchError):
             identity, experiment_id = read_identity(folder), experiment_of(folder)
             if experiment_id is not None and _store(identity["uri"]) == _store(uri):
                 links[folder.parent.name] = runs_link(base, experiment_id, search_id=identity["search_id"])
     return links
+
+
+def open_browser(link: str) -> bool:
+    """Show a page to whoever sits here; whether a browser was asked to. Where there is no screen nothing happens."""
+    has_screen = sys.platform == "darwin" or any(os.environ.get(name) for name in _SCREENS)
+    return sys.stdout.isatty() and has_screen and webbrowser.open(link)
+
+
+def _launched_s(tracking_dir: Path) -> tuple[float, str]:
+    """When a search was launched last, and its name for those that are alike."""
+    with contextlib.suppress(SearchError):
+        return SearchFolder(tracking_dir.parent).read_manifest().launched_s, tracking_dir.parent.name
+    return 0.0, tracking_dir.parent.name
 
 
 @contextlib.contextmanager

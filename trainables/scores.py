@@ -12,6 +12,9 @@ from spaces.errors import DataError
 from trainables.data.table import Split
 from trainables.outputs import new_file
 
+SCORES_FILE = "scores/valid.arrow"
+"""Of a trial's folder."""
+
 
 @dataclass(frozen=True)
 class Scores:

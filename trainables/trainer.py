@@ -33,7 +33,7 @@ from trainables.models.partner import partner_logits
 from trainables.out_of_bag import OUT_OF_BAG_FILE, UnseenFaces
 from trainables.preparation import batch_maker, build_loss, build_stepper, choose_items
 from trainables.randomness import seeded
-from trainables.scores import Scores, save_scores
+from trainables.scores import SCORES_FILE, Scores, save_scores
 from trainables.scoring import ValidScorer
 
 EpochReport = dict[str, Any]
@@ -43,7 +43,6 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS_FILE = "weights.safetensors"
 HEAD_FILE = "head.safetensors"
-SCORES_FILE = "scores/valid.arrow"
 
 
 class Trainer:

@@ -144,7 +144,7 @@ def _print(outcome: Any, *, as_json: bool) -> int:
 
 
 def _document(outcome: Any) -> dict[str, Any]:
-    from search.recorder import count_ends, usable
+    from search.ranking import count_ends, usable
     from search.stopping import measure_stopping
 
     best = next(iter(usable(outcome.records)), None)  # a resumed search with nothing to do may have none

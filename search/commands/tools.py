@@ -19,6 +19,7 @@ def _add_ui(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     parser.add_argument("--tracking-uri", metavar="URI", help="the records (default: mlflow.db in the storage)")
     parser.add_argument("--port", type=int, default=5000, help="port on this machine (default: %(default)s)")
+    parser.add_argument("--no-browser", dest="opens", action="store_false", help="only print the address")
     parser.set_defaults(run=run_ui)
 
 
@@ -41,7 +42,7 @@ def run_ui(args: argparse.Namespace) -> int:
     uri = args.tracking_uri or default_tracking_uri(storage)
     check_server(uri)
     if not uri.startswith("sqlite:"):
-        _print_links(storage, uri, base=uri)
+        _show_links(storage, uri, base=uri, opens=args.opens)
         return 0
     database = check_database(uri)
     base = f"http://{HOST}:{args.port}"
@@ -49,7 +50,7 @@ def run_ui(args: argparse.Namespace) -> int:
         with signals_as_interrupt():
             print(f"starting MLflow on {database}", flush=True)
             with tracking_ui(database, port=args.port) as server:
-                _print_links(storage, uri, base=base)
+                _show_links(storage, uri, base=base, opens=args.opens)
                 print("Ctrl-C ends it", flush=True)
                 code = server.wait()
     except KeyboardInterrupt:
@@ -80,10 +81,16 @@ def run_doctor(args: argparse.Namespace) -> int:
     return 1 if n_wrong else 0
 
 
-def _print_links(storage: Path, uri: str, *, base: str) -> None:
+def _show_links(storage: Path, uri: str, *, base: str, opens: bool) -> None:
+    """Print the addresses of all searches, the newest last, and show that in a browser where there is a screen."""
     from search.tracking_server import hide_password
-    from search.tracking_ui import search_links
+    from search.tracking_ui import open_browser, search_links
 
     print(f"MLflow: {hide_password(base)}")
-    for name, link in search_links(storage, uri, base=hide_password(base)).items():
-        print(f"  {name}: {link}")
+    links = search_links(storage, uri, base=hide_password(base))
+    for name, link in links.items():
+        print(f"  {name}: {link}", flush=True)
+    if opens and links:
+        newest = list(links)[-1]
+        if open_browser(links[newest]):
+            print(f"the browser shows {newest}, the newest", flush=True)

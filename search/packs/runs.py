@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from search.folder import SearchFolder, TrialRecord
 from search.packs.searcher import Pack, pack_id_of
-from search.recorder import count_ends, usable
+from search.ranking import count_ends, usable
 from search.state import end_trial_run, epoch_metrics, start_trial_run
 from search.tracking import Tracker
 from trainables.outputs import write_text
@@ -71,7 +71,7 @@ class PackRuns:
         for record in [*default, *usable(records)[:BEST_RUNS]]:
             if record.end is None or self._tracker.is_known(record.trial_id):
                 continue
-            start_trial_run(self._tracker, record, parent_key=self._parent_key)
+            start_trial_run(self._tracker, record, parent_key=self._parent_key, default=next(iter(default), None))
             for epoch in record.history:
                 self._tracker.log_epoch(record.trial_id, epoch_metrics(epoch), step=int(epoch["epoch"]))
             end_trial_run(self._tracker, record)

@@ -10,7 +10,7 @@ from search.folder import SPACE_FILE, SearchFolder, TrialRecord
 from search.launch import run_search
 from search.named_table import open_named_table
 from search.plan import SearchPlan
-from search.recorder import usable
+from search.ranking import usable
 from search.reproduce.answers import other_faces, partner_answers, trial_answers, unlike, valid_faces
 from search.reproduce.document import Evidence, page_document
 from search.reproduce.page import to_markdown

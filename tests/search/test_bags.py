@@ -22,8 +22,8 @@ from spaces.config import TrialConfig
 from trainables.data.table import FaceTable
 from trainables.out_of_bag import OUT_OF_BAG_FILE, out_of_bag
 from trainables.run import TrialOrder, TrialRun
-from trainables.scores import load_scores
-from trainables.trainer import SCORES_FILE, WEIGHTS_FILE
+from trainables.scores import SCORES_FILE, load_scores
+from trainables.trainer import WEIGHTS_FILE
 
 SMALL = {"model.backbone": "test_efficientnet", "model.weights": "none", "model.image_px": 32, "train.epochs": 2}
 RANKED = [

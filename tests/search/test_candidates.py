@@ -16,8 +16,8 @@ from trainables.checkpoint import load_network
 from trainables.epochs import EPOCHS_FILE, EpochScores, save_epoch_scores
 from trainables.kept_epochs import SNAPSHOTS_DIR
 from trainables.models.inputs import predict_logits
-from trainables.scores import Scores, save_scores, softmax
-from trainables.trainer import HEAD_FILE, SCORES_FILE, WEIGHTS_FILE
+from trainables.scores import SCORES_FILE, Scores, save_scores, softmax
+from trainables.trainer import HEAD_FILE, WEIGHTS_FILE
 
 CLASSES = ("anger", "fear", "happiness")
 

@@ -5,7 +5,7 @@ import math
 
 from rich.console import Console
 
-from search.console import SearchConsole, shorten_settings
+from search.console import SearchConsole
 from search.folder import TrialRecord
 
 DEFAULT = {"optimiser.lr": 0.001, "optimiser.name": "adamw", "lr_schedule.name": "cosine", "train.epochs": 6}
@@ -166,24 +166,53 @@ def test_console_draws_running_and_best_trials_on_a_terminal() -> None:
     following.trial_ended("t0001", "stopped")
     following.close()
 
-    last = out.getvalue().rpartition("running")
+    last = out.getvalue().rpartition("\nrunning")
     head, best = last[0][-200:], last[2].partition("best so far")[2]
-    assert "5:00, 15:00 left   1 of 12 trials (1 stopped), best 0.5000 t0001, default 0.3000" in head
+    assert "5:00, about 6:00 left   1 of 12 trials (1 stopped), best 0.5000 t0001, default 0.3000" in head
     rows = [line.split() for line in best.splitlines() if line.startswith("t0")]
     assert [row[0] for row in rows] == ["t0001", "t0004", "t0003", "t0000", "t0002"]
     assert rows[0] == ["t0001", "2/6", "0.5000", "0.5000", "1.250", "stopped", "lr=0.02"]
 
 
-def test_shorten_settings_names_only_what_differs_and_keeps_names_apart() -> None:
-    config = {**DEFAULT, "optimiser.lr": 0.00214159, "lr_schedule.name": "linear", "model.weights": "/data/w/lite0.st"}
+def test_live_view_fits_the_screen_and_says_what_it_leaves_out() -> None:
+    out, clock = io.StringIO(), Clock()
+    console = Console(file=out, width=100, height=24, force_terminal=True, color_system=None)
+    following = SearchConsole(n_trials=200, n_slots=64, console=console, clock=clock)
 
-    assert shorten_settings(config, DEFAULT) == "lr=0.00214 lr_schedule.name=linear weights=lite0.st"
+    for number in range(64):
+        following.trial_started(_trial(number, **{"optimiser.lr": 0.01 * (number + 1)}))
+        following.epoch(f"t{number:04}", _report(1, 0.01 * number))
+    clock.seconds = 60
+    for number in range(4):
+        following.trial_ended(f"t{number:04}", "failed", error=f"out of luck {number}")
+    frame = _frame(following)
+    following.close()
+
+    assert len(frame) <= 23 and max(map(len, frame)) <= 100
+    assert frame[0].startswith("1:00, about 2:")
+    assert any(line.startswith("running, 60 of 64 slots, 5") and line.endswith("of them not shown") for line in frame)
+    assert [line.split()[1] for line in frame[-3:]] == ["t0001", "t0002", "t0003"]
+    assert frame[-1].endswith("out of luck 3")
 
 
-def test_shorten_settings_cuts_what_would_fill_the_line() -> None:
-    config = {f"section.setting_{number}": number for number in range(40)}
+def test_time_that_is_left_is_guessed_from_the_trials_seen() -> None:
+    out, clock = io.StringIO(), Clock()
+    console = Console(file=out, width=100, height=30, force_terminal=True, color_system=None)
+    following = SearchConsole(n_trials=5, n_slots=2, console=console, clock=clock)
 
-    text = shorten_settings(config, {}, max_chars=60)
+    before = _frame(following)
+    following.trial_started(_trial(0))
+    clock.seconds = 100
+    following.trial_ended("t0000", "completed", best_macro_f1=0.5)
+    after = _frame(following)
+    following.close()
 
-    assert len(text) == 60
-    assert text.endswith("...")
+    assert "left" not in before[0]
+    assert after[0].startswith("1:40, about 3:20 left")
+
+
+def _frame(following: SearchConsole) -> list[str]:
+    """What a person sees at this moment, line by line."""
+    out = io.StringIO()
+    Console(file=out, width=100, height=24).print(following._render())
+    return [line.rstrip() for line in out.getvalue().splitlines()]

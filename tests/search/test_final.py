@@ -16,8 +16,7 @@ from search.tracking import Tracker
 from spaces.errors import DataError, SearchError
 from trainables.data.synth import write_synth_table
 from trainables.data.table import FaceTable
-from trainables.scores import load_scores, save_scores
-from trainables.trainer import SCORES_FILE
+from trainables.scores import SCORES_FILE, load_scores, save_scores
 
 Small = tuple[SearchFolder, dict[str, Any]]
 

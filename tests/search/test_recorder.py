@@ -11,7 +11,8 @@ import pytest
 from search.ends import TrialEnd
 from search.folder import SearchFolder, TrialRecord
 from search.lost_workers import Loss
-from search.recorder import Recorder, count_ends, rank, usable
+from search.ranking import count_ends, rank, usable
+from search.recorder import Recorder
 from trainables.epochs import EPOCHS_FILE
 from trainables.kept_epochs import SNAPSHOTS_DIR
 from trainables.trainer import HEAD_FILE, WEIGHTS_FILE

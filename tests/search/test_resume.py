@@ -144,7 +144,7 @@ def test_best_heads_get_their_runs_by_resume_where_the_driver_was_killed_before(
 
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         runs = database.execute("select name from runs where status <> 'RUNNING'").fetchall()
-    assert sorted(name for (name,) in runs) == ["cut", "pack-0001", "t0000"]
+    assert sorted(name for (name,) in runs) == ["cut", "pack-0001", "t0000 default"]
 
 
 @pytest.mark.slow

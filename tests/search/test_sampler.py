@@ -308,17 +308,6 @@ def test_sampler_refuses_the_settings_of_a_trial_that_was_never_asked_for() -> N
         StudySampler(SPACE).settings("t7")
 
 
-@pytest.mark.slow
-def test_sampler_importances_are_empty_at_first_and_name_what_matters_later() -> None:
-    sampler = StudySampler(SPACE, seed=0)
-    empty = sampler.importances()
-
-    drive(sampler, range(40))
-
-    assert empty == {}
-    assert next(iter(sampler.importances())) == "optimiser.lr"
-
-
 def test_sampler_leaves_optuna_as_quiet_and_as_loud_as_it_was(
     recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
 ) -> None:

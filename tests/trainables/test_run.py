@@ -21,8 +21,8 @@ from trainables.kept_epochs import SNAPSHOTS_DIR
 from trainables.out_of_bag import OUT_OF_BAG_FILE
 from trainables.pulse import PULSE_FILE
 from trainables.run import CHECKPOINT_FILE, ERROR_FILE, TrialOrder, TrialRun
-from trainables.scores import load_scores
-from trainables.trainer import HEAD_FILE, SCORES_FILE, WEIGHTS_FILE, Trainer
+from trainables.scores import SCORES_FILE, load_scores
+from trainables.trainer import HEAD_FILE, WEIGHTS_FILE, Trainer
 
 MakeOrder = Callable[..., TrialOrder]
 

@@ -17,8 +17,8 @@ from trainables.data.table import FaceTable
 from trainables.kept_epochs import SNAPSHOTS_DIR
 from trainables.metrics import macro_f1
 from trainables.models.inputs import predict_logits, predict_outputs
-from trainables.scores import load_scores, softmax
-from trainables.trainer import HEAD_FILE, SCORES_FILE, WEIGHTS_FILE, Trainer
+from trainables.scores import SCORES_FILE, load_scores, softmax
+from trainables.trainer import HEAD_FILE, WEIGHTS_FILE, Trainer
 
 MakeConfig = Callable[..., TrialConfig]
 MakeTable = Callable[..., FaceTable]

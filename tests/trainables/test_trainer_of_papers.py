@@ -14,8 +14,8 @@ from spaces.config import TrialConfig
 from trainables.checkpoint import load_network, load_spec
 from trainables.data.table import FaceTable
 from trainables.models.inputs import predict_logits
-from trainables.scores import load_scores, softmax
-from trainables.trainer import HEAD_FILE, SCORES_FILE, WEIGHTS_FILE, Trainer
+from trainables.scores import SCORES_FILE, load_scores, softmax
+from trainables.trainer import HEAD_FILE, WEIGHTS_FILE, Trainer
 
 MakeConfig = Callable[..., TrialConfig]
 

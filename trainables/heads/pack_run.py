@@ -30,10 +30,10 @@ from trainables.patience import Patience
 from trainables.preparation import build_loss, choose_items
 from trainables.pulse import SILENT_S, Pulse
 from trainables.run import failure_report, prepare_worker
-from trainables.scores import save_scores, split_scores
+from trainables.scores import SCORES_FILE, save_scores, split_scores
 from trainables.scoring import Scored, ValidScorer
 from trainables.shared_clock import clock_lead_s, in_own_time
-from trainables.trainer import SCORES_FILE, WEIGHTS_FILE, EpochReport
+from trainables.trainer import WEIGHTS_FILE, EpochReport
 
 STEP_S = 5.0
 """After so long a step tells what it has, at the next group's end."""

@@ -18,8 +18,8 @@ from search.packs.console import PackConsole
 from search.plan import EnsemblePlan, SearchPlan
 from search.resume import More, resume_search
 from spaces.loading import parse_space
-from trainables.scores import load_scores
-from trainables.trainer import SCORES_FILE, WEIGHTS_FILE
+from trainables.scores import SCORES_FILE, load_scores
+from trainables.trainer import WEIGHTS_FILE
 
 if TYPE_CHECKING:
     from trainables.data.table import FaceTable

@@ -16,8 +16,8 @@ from trainables.heads import frozen_network as frozen_network_module
 from trainables.heads.pack_run import PackedTrial, PackOrder, PackRun
 from trainables.models.backbones import build_backbone
 from trainables.models.inputs import predict_logits
-from trainables.scores import load_scores
-from trainables.trainer import SCORES_FILE, WEIGHTS_FILE, EpochReport, Trainer
+from trainables.scores import SCORES_FILE, load_scores
+from trainables.trainer import WEIGHTS_FILE, EpochReport, Trainer
 
 if TYPE_CHECKING:
     from trainables.data.table import FaceTable
