@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -29,7 +29,7 @@ SMALL, WIDE = (4.6, 3.1), (9.2, 3.9)
 PX_PER_INCH = 96
 """Of a page that is wide enough; a figure shrinks to two thirds before it has to be scrolled."""
 
-_SETTINGS = {
+_SETTINGS: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 9.0,

@@ -1,7 +1,7 @@
 """Charts of a search's course: its trials, their learning curves, what they took, and how quick their networks are."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.collections import LineCollection
@@ -33,10 +33,10 @@ def draw_course(facts: SearchFacts) -> Drawing | None:
         for end in ("completed", "stopped", "preempted", None):
             own = [record for record in ordered if record.end == end]
             if own:
-                hollow = {"facecolors": "none"} if end != "completed" else {}
+                hollow: Any = {"facecolors": "none"} if end != "completed" else {}
                 axes.scatter(
                     [r.number for r in own],
-                    [r.best_macro_f1 for r in own],
+                    [r.best_macro_f1 or 0.0 for r in own],
                     s=18,
                     color=END_COLOURS.get(end or "preempted"),
                     label=end or "running",
@@ -132,11 +132,11 @@ def draw_pareto(timed: Sequence[Timed]) -> Drawing | None:
     front = [one for one in timed if one.is_on_front]
 
     def paint(axes: "Axes") -> None:
-        ms, scores = [one.ms for one in timed], [one.record.best_macro_f1 for one in timed]
+        ms, scores = [one.ms for one in timed], [one.record.best_macro_f1 or 0.0 for one in timed]
         axes.scatter(ms, scores, s=14, color=FAINT, label="trials")
         axes.plot(
             [one.ms for one in front],
-            [one.record.best_macro_f1 for one in front],
+            [one.record.best_macro_f1 or 0.0 for one in front],
             "o-",
             color=BEST,
             ms=5,

@@ -1,7 +1,6 @@
 """What a report says of the ensemble: what to expect of it, who votes, and how that was chosen."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from search.comparison import ROWS
@@ -30,11 +29,16 @@ def draw_ensemble(ensemble: Mapping[str, Any]) -> list[Drawing]:
         ("options", "What a smaller ensemble costs", _says_options(ensemble), draw_options),
     ]
     found += [
-        draw(partial(paint, ensemble=ensemble), name=f"ensemble-{name}", title=title, says=says, size=SIZE)
+        draw(_on(paint, ensemble), name=f"ensemble-{name}", title=title, says=says, size=SIZE)
         for name, title, says, paint in charts
         if ensemble.get(name)
     ]
     return [drawing for drawing in found if drawing is not None]
+
+
+def _on(paint: "Callable[[Axes, Mapping[str, Any]], None]", ensemble: Mapping[str, Any]) -> "Callable[[Axes], None]":
+    """A painter of one ensemble."""
+    return lambda axes: paint(axes, ensemble)
 
 
 def _draw_estimates(scores: Mapping[str, Mapping[str, Any]]) -> Drawing | None:

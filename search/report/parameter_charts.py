@@ -88,7 +88,7 @@ def _draw_slice(facts: SearchFacts, parameter: Parameter) -> Drawing | None:
         for backbone in dict.fromkeys(map(backbone_of, own)):
             mine = [record for record in own if backbone_of(record) == backbone]
             places = _places(parameter, mine, generator)
-            scores = [record.best_macro_f1 for record in mine]
+            scores = [record.best_macro_f1 or 0.0 for record in mine]
             colour = colours.get(backbone, FAINT)
             axes.scatter(places, scores, s=14, color=colour, alpha=0.8)
         _scale(axes, parameter)
@@ -114,7 +114,7 @@ def _places(parameter: Parameter, records: Sequence[TrialRecord], generator: np.
 def _scale(axes: "Axes", parameter: Parameter) -> None:
     if isinstance(parameter.domain, Choice):
         labels = [shorten(label) for label in _labels(parameter)]
-        turned = {"rotation": 30, "ha": "right"} if sum(map(len, labels)) > 30 else {}
+        turned: Any = {"rotation": 30, "ha": "right"} if sum(map(len, labels)) > 30 else {}
         axes.set_xticks(range(len(labels)), labels, **turned)
         axes.set_xlim(-0.5, len(labels) - 0.5)
     elif is_log(parameter):

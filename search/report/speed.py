@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from search.folder import SearchFolder, TrialRecord
@@ -43,7 +44,7 @@ def time_trials(facts: SearchFacts, *, progress: Callable[[float], None]) -> lis
         progress: told the share done.
     """
     known = _read_times(facts.folder)
-    files = {}
+    files: dict[str, Path] = {}
     for record in facts.scored:
         file = facts.folder.trial_dir(record.trial_id) / WEIGHTS_FILE
         if file.is_file():

@@ -12,6 +12,8 @@ from search.candidates import trial_candidates
 from search.final import build_ensemble
 from search.folder import SearchFolder, SearchManifest
 from search.plan import EnsemblePlan
+from search.report.facts import read_facts
+from search.report.page import render_report
 from search.tracking import Tracker
 from spaces.errors import DataError, SearchError
 from trainables.data.synth import write_synth_table
@@ -36,6 +38,18 @@ def test_summary_is_what_the_design_says(small_ensemble: Small) -> None:
     assert summary["parent_run_id"] == manifest.parent_run_id
     assert summary["wall_s"] > manifest.wall_s - 0.1
     assert json.loads((folder.path / "summary.json").read_text())["scores"] == summary["scores"]
+
+
+@pytest.mark.ray
+def test_report_begins_with_what_to_expect_of_the_ensemble(small_ensemble: Small) -> None:
+    folder, summary = small_ensemble
+
+    page = render_report(read_facts(folder))
+
+    estimate = summary["scores"]["ensemble"]["estimate"]
+    assert page.index(f"Expect a macro-F1 of {estimate:.3f}") < page.index("The best of ")
+    assert all(f'id="{name}-says"' in page for name in ("estimates", "members", "ensemble-confusion"))
+    assert all(member["member"] in page for member in summary["members"])
 
 
 @pytest.mark.ray

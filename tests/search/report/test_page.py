@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
-from typing import Any
 
 import pytest
 
@@ -101,18 +100,3 @@ def test_trials_that_are_beaten_in_score_and_time_are_off_the_front(made_search:
     front = [one.record.trial_id for one in mark_front(list(zip(trials, times, strict=True))) if one.is_on_front]
 
     assert front == ["t0000", "t0001"]
-
-
-@pytest.mark.slow
-@pytest.mark.ray
-def test_page_of_an_ensemble_begins_with_what_to_expect(
-    small_ensemble: "tuple[SearchFolder, dict[str, Any]]",
-) -> None:
-    folder, summary = small_ensemble
-
-    page = render_report(read_facts(folder), now=NOW)
-
-    estimate = summary["scores"]["ensemble"]["estimate"]
-    assert page.index(f"Expect a macro-F1 of {estimate:.3f}") < page.index("The best of ")
-    assert {"expect", "estimates-says", "members-says"} <= set(Outline(page).ids)
-    assert all(member["member"] in page for member in summary["members"])
