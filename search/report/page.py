@@ -18,11 +18,11 @@ from search.report.charts import draw_course, draw_hours, draw_learning_curves, 
 from search.report.ensemble_part import draw_ensemble
 from search.report.facts import SearchFacts, backbone_of
 from search.report.importance import Importance, measure_importance
-from search.report.parameter_charts import backbone_colours, draw_importance, draw_parallel, draw_slices, value_text
+from search.report.parameter_charts import backbone_colours, draw_importance, draw_parallel, draw_slices
 from search.report.speed import Timed
 from search.report.stops import Stop, measure_stops
 from search.report.troubles import group_troubles, time_by_end
-from search.settings_text import shorten_settings
+from search.settings_text import shorten_settings, value_text
 from search.stopping import in_words, measure_stopping
 from spaces.parameters import Parameter
 

@@ -15,6 +15,7 @@ from search.folder import TrialRecord
 from search.report.canvas import BEST, FAINT, GRID, INK, SERIES, WIDE, Drawing, draw, legend_above
 from search.report.facts import SearchFacts, backbone_of
 from search.report.importance import Importance
+from search.settings_text import value_text
 from spaces.domains import Choice, Integer, LogUniform, label_of
 from spaces.parameters import Parameter
 
@@ -213,11 +214,6 @@ def _labels(parameter: Parameter) -> list[str]:
 
 def _label(value: Any) -> str:
     return label_of(tuple(value) if isinstance(value, list) else value)
-
-
-def value_text(value: Any) -> str:
-    """A value as a reader wants it: four digits of a number are enough."""
-    return f"{value:.4g}" if isinstance(value, float) else _label(value)
 
 
 def _plain(name: str) -> str:
