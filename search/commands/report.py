@@ -35,8 +35,8 @@ def run_report(args: argparse.Namespace) -> int:
 
     folder = open_folder(storage_of(args), args.name)
     with progress_bars() as told:
-        written = write_report(folder, args.out, progress=told("timing the networks") if args.is_timed else None)
-    print(f"report  {written.path}")
+        page = write_report(folder, args.out, progress=told("timing the networks") if args.is_timed else None)
+    print(f"report  {page}")
     if args.is_tracked:
         for line in track_report(folder):
             print(line)

@@ -1,12 +1,11 @@
 """Makes a search's report, keeps it in the search's folder, and hands it to MLflow."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from search.ensemble_document import as_written
 from search.folder import SearchFolder
-from search.report.facts import SearchFacts, read_facts
+from search.report.facts import read_facts
 from search.report.page import render_report
 from search.report.speed import read_timed, time_trials
 from search.tracking import Tracker
@@ -16,28 +15,18 @@ from trainables.outputs import write_text
 REPORT_FILE = "report.html"
 
 
-@dataclass(frozen=True)
-class Written:
-    """A report that was written.
-
-    Attributes:
-        path: of the page.
-        facts: that it tells of.
-    """
-
-    path: Path
-    facts: SearchFacts
-
-
 def write_report(
     folder: SearchFolder, out: Path | None = None, *, progress: Callable[[float], None] | None = None
-) -> Written:
+) -> Path:
     """Write report.html into a search's folder, and a copy where one is wanted.
 
     Args:
         folder: of a search, running or ended.
         out: of the copy.
         progress: told the share done of timing networks; None where only known times shall stand in the page.
+
+    Returns:
+        Where the page is.
 
     Raises:
         SearchError: a document of the search is broken, or holds what a search would not write.
@@ -52,7 +41,7 @@ def write_report(
     write_text(own, page)
     if out is not None:
         write_text(out, page)
-    return Written(out or own, facts)
+    return out or own
 
 
 def track_report(folder: SearchFolder) -> Iterator[str]:
