@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -86,12 +87,12 @@ def follow(
     manifest = folder.read_manifest()
     space, started_s = state.sampler.space, manifest.launched_s
     is_in_packs = is_packed(space)
-    screen = _screen(state, plan, resources, is_in_packs=is_in_packs, to_stderr=screen_to_stderr)
+    default = space.to_config(space.default()).to_flat()
+    screen = _screen(state, plan, resources, default, is_in_packs=is_in_packs, to_stderr=screen_to_stderr)
     folder.patience = Patience(screen.message)
     tracker = Tracker(manifest.tracking_uri, folder.name, folder.tracking_dir, on_trouble=screen.message)
     settle_runs(tracker, state.records)
     parent = tracker.start_search(name=folder.name, params=_launch_params(space, table, plan, resources))
-    default = space.to_config(space.default()).to_flat()
     note = LaunchNote(tracker, parent, default=default, n_trials=plan.n_trials)
     recorder = Recorder(
         folder,
@@ -153,11 +154,16 @@ def closing_s(plan: SearchPlan) -> float:
 
 
 def _screen(
-    state: SearchState, plan: SearchPlan, resources: Resources, *, is_in_packs: bool, to_stderr: bool
+    state: SearchState,
+    plan: SearchPlan,
+    resources: Resources,
+    default: Mapping[str, Any],
+    *,
+    is_in_packs: bool,
+    to_stderr: bool,
 ) -> SearchConsole:
-    space = state.sampler.space
     return (PackConsole if is_in_packs else SearchConsole)(
-        default=space.to_config(space.default()).to_flat(),
+        default=default,
         n_trials=plan.n_trials,
         time_budget_s=plan.time_budget_s,
         n_slots=resources.max_concurrent,
