@@ -3,14 +3,15 @@
 import json
 import os
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from trainables.heads.pack_run import PackOrder, PackRun
-from trainables.memory import is_gpu_free
-from trainables.run import TrialOrder, TrialRun, last_report
 from trainables.worker import warm_up
+
+if TYPE_CHECKING:
+    from trainables.heads.pack_run import PackRun
+    from trainables.run import TrialRun
 
 GIVES_UP = "gives_up"
 """In Tune's config of a trial whose workers were lost too often: the next one only says that it has ended."""
@@ -24,7 +25,7 @@ class Worker(tune.Trainable):
     up or reset, Ray Tune makes an error.
     """
 
-    _run: TrialRun | PackRun | None = None
+    _run: "TrialRun | PackRun | None" = None
     _order: dict[str, Any] | None = None
     _gives_up = False
 
@@ -63,6 +64,8 @@ class Worker(tune.Trainable):
 
     def _has_made_room(self) -> bool:
         """Whether the last piece of work left the GPU free; a GPU that is out of order raises."""
+        from trainables.memory import is_gpu_free
+
         with suppress(Exception):
             self.cleanup()
             return is_gpu_free()
@@ -72,15 +75,19 @@ class Worker(tune.Trainable):
 class Trial(Worker):
     """A trial at a time."""
 
-    _run: TrialRun | None = None
+    _run: "TrialRun | None" = None
 
     def begin(self, order: dict[str, Any]) -> None:
         """Begin a trial."""
+        from trainables.run import TrialOrder, TrialRun
+
         self._run = TrialRun(TrialOrder(**order))
 
     def step(self) -> dict[str, Any]:
         """One epoch; Tune's `done` is set with the report that carries the end."""
         if self._gives_up:
+            from trainables.run import last_report
+
             return {**last_report("failed"), "done": True}
         self._begin_what_was_ordered()
         assert self._run is not None
@@ -91,12 +98,14 @@ class Trial(Worker):
 class PackTrial(Worker):
     """A pack of head-only trials at a time."""
 
-    _run: PackRun | None = None
+    _run: "PackRun | None" = None
     _n_steps = 0
     _best_f1 = 0.0
 
     def begin(self, order: dict[str, Any]) -> None:
         """Begin a pack."""
+        from trainables.heads.pack_run import PackOrder, PackRun
+
         self._run = PackRun(PackOrder.from_dict(order))
         self._n_steps, self._best_f1 = 0, 0.0
 

@@ -72,7 +72,7 @@ def test_worker_that_cannot_free_its_gpu_takes_the_next_trial_and_ends_in_its_fi
 ) -> None:
     trial.setup(make_order("t0000", {"train.epochs": 1}))
     trial.step()
-    monkeypatch.setattr("trainables.trial.is_gpu_free", lambda: False)
+    monkeypatch.setattr("trainables.memory.is_gpu_free", lambda: False)
     exits(monkeypatch)
 
     taken = trial.reset_config(make_order("t0001", {"train.epochs": 1}))
@@ -91,7 +91,7 @@ def test_worker_whose_gpu_is_out_of_order_ends_with_the_next_trial(
 
     trial.setup(make_order("t0000", {"train.epochs": 1}))
     trial.step()
-    monkeypatch.setattr("trainables.trial.is_gpu_free", fail)
+    monkeypatch.setattr("trainables.memory.is_gpu_free", fail)
     exits(monkeypatch)
     trial.reset_config(make_order("t0001", {"train.epochs": 1}))
 
@@ -102,7 +102,7 @@ def test_worker_whose_gpu_is_out_of_order_ends_with_the_next_trial(
 def test_first_trial_of_a_worker_looks_at_no_gpu(
     trial: Trial, make_order: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainables.trial.is_gpu_free", lambda: False)
+    monkeypatch.setattr("trainables.memory.is_gpu_free", lambda: False)
     trial.setup(make_order("t0000", {"train.epochs": 1}))
 
     assert trial.step()["end"] == "completed"
