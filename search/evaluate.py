@@ -146,7 +146,7 @@ def predict_files(ensemble: LoadedEnsemble, files: Sequence[Path], *, progress: 
     batches = [np.zeros((0, len(ensemble.classes)))]
     for start in range(0, len(files), FACES_AT_ONCE):
         names = files[start : start + FACES_AT_ONCE]
-        probs, unreadable = ensemble.predict_encoded([_read_file(file) for file in names])
+        probs, unreadable = ensemble.predict_encoded([read_image_file(file) for file in names])
         if unreadable:
             raise DataError(f"image must be a picture such as JPEG or PNG, got none: {names[unreadable[0]]}")
         batches.append(probs)
@@ -227,7 +227,8 @@ def evaluate_table(model: Path | str, table: FaceTable, *, progress: Progress | 
     return tally.evaluation()
 
 
-def _read_file(path: Path) -> bytes:
+def read_image_file(path: Path) -> bytes:
+    """The encoded image in a file. Raises DataError where it can't be read; the file is named."""
     try:
         return read_encoded(path)
     except DataError as error:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -37,6 +38,11 @@ UNBEGUN_FILES = (LOCK_FILE, SPACE_FILE)
 def default_storage() -> Path:
     """Where searches live when nothing else is said: AFFECTUNE_STORAGE, else `runs` here."""
     return Path(os.environ.get("AFFECTUNE_STORAGE", "runs"))
+
+
+def default_name(space: SearchSpace) -> str:
+    """Of a search that is given none: its space, date and time."""
+    return f"{space.name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 @dataclass(frozen=True)

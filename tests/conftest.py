@@ -1,5 +1,6 @@
 """What all tests share: a private environment, an order by cost, generated faces, one local Ray."""
 
+import gc
 import os
 import tempfile
 
@@ -59,6 +60,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA GPU, there is none here")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_old_to_look_through() -> None:
+    """What is loaded by now is set aside: after every trial Python looks for garbage among all the rest."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import time
 from dataclasses import asdict
 from typing import Any
 
@@ -93,6 +92,7 @@ def run_search_command(args: argparse.Namespace) -> int:
     space = load_space(args.space)
     if args.fix:
         space = space.fix(parse_fixes(args.fix))
+    from search.folder import default_name
     from search.launch import run_search
     from search.plan import SearchPlan
 
@@ -108,7 +108,7 @@ def run_search_command(args: argparse.Namespace) -> int:
         space,
         data=args.data,
         storage=storage_of(args),
-        name=args.name or f"{space.name}-{time.strftime('%Y%m%d-%H%M%S')}",
+        name=args.name or default_name(space),
         tracking_uri=args.tracking_uri,
         plan=plan,
         screen_to_stderr=args.json,

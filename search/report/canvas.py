@@ -94,6 +94,13 @@ class Drawing:
         head += f'style="{style}" xmlns:xlink="http://www.w3.org/1999/xlink">'
         return head + text[text.index(">") + 1 :]
 
+    def _repr_png_(self) -> bytes:
+        """As a notebook shows it, on white."""
+        content = io.BytesIO()
+        with matplotlib.rc_context(_SETTINGS):
+            self.figure.savefig(content, format="png", dpi=PX_PER_INCH, facecolor="white")
+        return content.getvalue()
+
 
 def legend_above(axes: "Axes", *, ncols: int = 3) -> None:
     """Names of what is drawn, where they hide none of it."""

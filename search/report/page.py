@@ -14,11 +14,10 @@ from search.ensemble.selection import METHODS
 from search.folder import TrialRecord
 from search.report.advice import advise
 from search.report.canvas import ROLES, Drawing
-from search.report.charts import draw_course, draw_hours, draw_learning_curves, draw_pareto
-from search.report.ensemble_part import draw_ensemble
 from search.report.facts import SearchFacts, backbone_of
-from search.report.importance import Importance, measure_importance
-from search.report.parameter_charts import backbone_colours, draw_importance, draw_parallel, draw_slices
+from search.report.figures import draw_figures
+from search.report.importance import measure_importance
+from search.report.parameter_charts import backbone_colours
 from search.report.speed import Timed
 from search.report.stops import Stop, measure_stops
 from search.report.troubles import group_troubles, time_by_end
@@ -75,30 +74,13 @@ def render_report(facts: SearchFacts, *, timed: Sequence[Timed] = (), now: datet
         troubles=group_troubles(facts.records),
         meanings=END_MEANINGS,
         advice=advise(facts, importances, stops),
-        figures=_figures(facts, importances, timed),
+        figures={
+            section: [_figure(drawing) for drawing in drawings]
+            for section, drawings in draw_figures(facts, importances=importances, timed=timed).items()
+        },
         colours=[(name, ROLES[colour]) for name, colour in backbone_colours(facts).items()],
         clock=clock_text,
     )
-
-
-def _figures(facts: SearchFacts, importances: list[Importance], timed: Sequence[Timed]) -> dict[str, list[Row]]:
-    """The drawings of each section."""
-    by_backbone = [
-        draw_importance(measure_importance(facts.space, own), of=backbone)
-        for backbone in (facts.backbones if len(facts.backbones) > 1 else ())
-        if (own := [record for record in facts.scored if backbone_of(record) == backbone])
-    ]
-    sections: dict[str, Sequence[Drawing | None]] = {
-        "course": [draw_course(facts)],
-        "ensemble": draw_ensemble(facts.ensemble) if facts.ensemble else [],
-        "importance": [draw_importance(importances), *by_backbone],
-        "slices": draw_slices(facts, importances),
-        "parallel": [draw_parallel(facts, importances)],
-        "curves": [draw_learning_curves(facts)],
-        "pareto": [draw_pareto(timed)],
-        "hours": [draw_hours(time_by_end(facts.records))],
-    }
-    return {section: [_figure(each) for each in drawn if each is not None] for section, drawn in sections.items()}
 
 
 def _figure(drawing: Drawing) -> Row:

@@ -1,0 +1,385 @@
+"""The command line's work in Python, for notebooks and scripts:
+
+    from search import launch_search
+
+    search = launch_search("core", data="data/faces", trials=30)
+    search.wait()
+    search.trials()
+    model = search.build_ensemble().export("models/faces")
+    model.predict(["face.jpg"])
+
+Searches and final jobs run in processes of their own, as the commands do. A notebook whose kernel was restarted finds
+its search again with `open_search`.
+"""
+
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from search.api.models import Ensemble
+from search.api.own_process import OwnProcess
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from search.folder import SearchFolder, TrialRecord
+    from search.report.canvas import Drawing
+    from search.status import SearchStatus
+    from spaces.space import SearchSpace
+
+POLL_S = 1.0
+_LEFT_BY_POLLING = 10
+"""Reading a search's folder takes at most one part in so many of the time."""
+INTERRUPTED_CODE = 130
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search, by its folder; it need not have been launched from here.
+
+    Attributes:
+        folder: where it is kept, storage / name.
+    """
+
+    folder: Path
+    _process: OwnProcess | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """Of the search and of its MLflow experiment."""
+        return self.folder.name
+
+    @cached_property
+    def _open(self) -> "SearchFolder":
+        from search.folder import SearchFolder
+
+        return SearchFolder(self.folder)
+
+    def status(self) -> "SearchStatus":
+        """How it stands: state, trials by their ends, the best so far, the time left.
+
+        Raises:
+            SearchError: a document of the search is broken.
+        """
+        from search.status import read_status
+
+        return read_status(self._open)
+
+    def wait(self, *, timeout_s: float | None = None, tell: Callable[[str], object] | None = print) -> "SearchStatus":
+        """Wait until nobody works on it any more. Interrupting the wait leaves the search at work.
+
+        Args:
+            timeout_s: seconds after which waiting ends, whatever the search does.
+            tell: is given a line for each trial that ends from now on; None for silence.
+
+        Returns:
+            How it stands then.
+
+        Raises:
+            SearchError: its process ended with an error, which is named.
+        """
+        until_s = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+        told = {record.trial_id for record in self._open.read_records() if record.end}
+        while True:
+            began_s = time.monotonic()
+            code = self._process.exit_code if self._process else None  # first: what it wrote is all there then
+            status = self.status()
+            if tell is not None:
+                _tell_ends(self._open.read_records(), told, asked=status.n_trials, tell=tell)
+            if self._process is not None and code not in (None, 0, INTERRUPTED_CODE):
+                raise _search_error(self._process.complaint)
+            is_over = status.state in ("ended", "interrupted") if self._process is None else code is not None
+            if is_over or time.monotonic() >= until_s:
+                return status
+            took_s = time.monotonic() - began_s
+            time.sleep(max(POLL_S, _LEFT_BY_POLLING * took_s))
+
+    def stop(self, *, timeout_s: float = 60.0) -> "SearchStatus":
+        """End a search that was launched from here as Ctrl-C does; `resume` goes on with it.
+
+        Raises:
+            SearchError: it was not launched from here, or does not end in time.
+        """
+        if self._process is None:
+            raise _search_error(f"search must have been launched from here to be stopped, got another: {self.name}")
+        self._process.interrupt()
+        until_s = time.monotonic() + timeout_s
+        while self._process.exit_code is None:
+            if time.monotonic() > until_s:
+                raise _search_error(f"search must end within {timeout_s:g} s, got none of that: {self.name}")
+            time.sleep(0.1)
+        return self.status()
+
+    def resume(self, *, trials: int | str | None = None, time_budget: float | str | None = None) -> "Search":
+        """Go on with it, after an interruption or with more trials.
+
+        Args:
+            trials: so many in all, or with a plus so many more ("+10"); as asked first if None.
+            time_budget: from now, in seconds or as text ("20m").
+
+        Returns:
+            The search, of which `wait` tells the end.
+
+        Raises:
+            SearchError: it can't go on; the reason is named.
+        """
+        words = ["resume", self.name, *_storage_words(self.folder.parent)]
+        words += _options({"trials": trials, "time-budget": time_budget})
+        n_launches = self._open.read_manifest().n_launches
+        process = OwnProcess(words, _log_of(self.folder))
+        _wait_for(process, lambda: self._open.read_manifest().n_launches > n_launches)
+        return Search(self.folder, process)
+
+    def trials(self, *, whole_config: bool = False) -> "pd.DataFrame":
+        """All trials, best first.
+
+        Args:
+            whole_config: a column for every setting, not only for the space's parameters.
+
+        Returns:
+            A row a trial, by its id: `end`, `macro_f1` on the valid faces (of the best epoch), `gain` over the default,
+            `best_epoch`, `epochs`, `seconds`, `error`, and a column for each parameter.
+        """
+        import pandas as pd
+
+        from search.ranking import rank
+
+        records = rank(self._open.read_records())
+        default = next((r.best_macro_f1 for r in records if r.number == 0 and r.best_macro_f1 is not None), None)
+        rows = [
+            {
+                "end": record.end or "running",
+                "macro_f1": record.best_macro_f1,
+                "gain": _gain(record.best_macro_f1, default),
+                "best_epoch": record.best_epoch,
+                "epochs": record.epochs,
+                "seconds": record.wall_s,
+                "error": record.error,
+                **(record.config if whole_config else record.values),
+            }
+            for record in records
+        ]
+        return pd.DataFrame(rows, index=pd.Index([record.trial_id for record in records], name="trial"))
+
+    def epochs(self) -> "pd.DataFrame":
+        """What every trial reported, a row an epoch: `trial`, `epoch`, and a column for each metric."""
+        import pandas as pd
+
+        records = self._open.read_records()
+        return pd.DataFrame([{"trial": record.trial_id, **epoch} for record in records for epoch in record.history])
+
+    def figures(self) -> "dict[str, Drawing]":
+        """The figures of the report by their names, each as it can be drawn from the trials so far.
+
+        A notebook shows one by itself; its `figure` is matplotlib's.
+        """
+        from search.report.facts import read_facts
+        from search.report.figures import draw_figures
+
+        sections = draw_figures(read_facts(self._open))
+        return {drawing.name: drawing for drawing in itertools.chain.from_iterable(sections.values())}
+
+    def report(self, out: Path | str | None = None) -> Path:
+        """Write the report, one HTML file, into the search's folder, and to `out` where that is given; where it is."""
+        from search.report.job import write_report
+
+        return write_report(self._open, Path(out) if out is not None else None)
+
+    def build_ensemble(
+        self,
+        *,
+        bags: int | None = None,
+        configs: int | None = None,
+        members: int | None = None,
+        time_budget: float | str | None = None,
+        seed: int = 0,
+        tell: Callable[[str], object] | None = print,
+    ) -> "Ensemble":
+        """The final job: bags of the best configs, and a selection among all.
+
+        Args:
+            bags: of each config; 0 only selects; as time allows if None.
+            configs: best trials that bags repeat.
+            members: at most.
+            time_budget: for all bags together, in seconds or as text ("20m").
+            seed: of the bags.
+            tell: is given the lines that the job prints; None for silence.
+
+        Raises:
+            SearchError: the job can't be done; the reason is named.
+        """
+        words = ["ensemble", self.name, *_storage_words(self.folder.parent)]
+        chosen = {"bags": bags, "configs": configs, "members": members, "time-budget": time_budget, "seed": seed}
+        process = OwnProcess([*words, *_options(chosen)], _log_of(self.folder))
+        _follow(process, tell=tell)
+        return self.ensemble()
+
+    def ensemble(self) -> "Ensemble":
+        """The ensemble that the final job built last.
+
+        Raises:
+            SearchError: there is none yet.
+        """
+        from search.ensemble_document import check_ensemble
+        from search.folder import ENSEMBLE_FILE
+
+        content = self._open.read_ensemble()
+        check_ensemble(content, self.folder / ENSEMBLE_FILE)
+        return Ensemble(self.folder, content)
+
+
+def launch_search(
+    space: "SearchSpace | Path | str",
+    *,
+    data: Path | str,
+    name: str | None = None,
+    fix: Mapping[str, Any] | None = None,
+    trials: int | None = None,
+    time_budget: float | str | None = None,
+    first: str | None = None,
+    storage: Path | str | None = None,
+    tracking_uri: str | None = None,
+    seed: int = 0,
+    max_concurrent: int | None = None,
+    cpus_per_trial: float | None = None,
+    gpus_per_trial: float | Literal["auto"] | None = None,
+    address: str | None = None,
+) -> Search:
+    """Launch a search, in a process of its own.
+
+    Args:
+        space: a preset's name, a YAML file, or a space.
+        data: a face table: its folder, or a URI (s3://..., gs://...).
+        name: of the search; space, date and time if None.
+        fix: settings that are fixed over the space.
+        trials: at most; 30, or no limit beside a time budget, if None.
+        time_budget: in seconds, or as text ("20m").
+        first: `heads:N` trains N heads on frozen backbones first.
+        storage: where searches are kept; AFFECTUNE_STORAGE, else `runs` here, if None.
+        tracking_uri: of MLflow; a SQLite file in the storage if None.
+        seed: of the sampler.
+        max_concurrent: trials at once; all that fit if None.
+        cpus_per_trial, gpus_per_trial: what a trial takes.
+        address: of a running Ray cluster; a local one is started if None.
+
+    Returns:
+        The search, once its checks are passed and it has begun.
+
+    Raises:
+        SpaceError, ConfigError: the space makes no sense.
+        SearchError: it can't begin; the reason is named.
+    """
+    from search.folder import MANIFEST_FILE, default_name, default_storage
+
+    space = _space_of(space).fix(dict(fix or {}))
+    folder = (Path(storage) if storage is not None else default_storage()).absolute() / (name or default_name(space))
+    was_there = (folder / MANIFEST_FILE).exists()
+    with tempfile.TemporaryDirectory(prefix="affectune-") as held:
+        file = Path(held) / "space.yaml"
+        file.write_text(space.to_yaml(), encoding="utf-8")
+        words = ["search", str(file), "--data", str(data), "--name", folder.name, *_storage_words(folder.parent)]
+        chosen = {"trials": trials, "time-budget": time_budget, "first": first, "tracking-uri": tracking_uri}
+        chosen |= {"seed": seed, "max-concurrent": max_concurrent, "cpus-per-trial": cpus_per_trial}
+        chosen |= {"gpus-per-trial": gpus_per_trial, "address": address}
+        process = OwnProcess([*words, *_options(chosen)], _log_of(folder))
+        _wait_for(process, lambda: not was_there and (folder / MANIFEST_FILE).exists())
+    return Search(folder, process)
+
+
+def open_search(name: str, *, storage: Path | str | None = None) -> Search:
+    """A search that is there already, running or not.
+
+    Args:
+        name: of the search.
+        storage: where it is kept; AFFECTUNE_STORAGE, else `runs` here, if None.
+
+    Raises:
+        SearchError: there is none of this name; a near one is offered.
+    """
+    from search.folder import default_storage, open_folder
+
+    return Search(open_folder(Path(storage) if storage is not None else default_storage(), name).path.absolute())
+
+
+def _gain(score: float | None, default: float | None) -> float | None:
+    return None if score is None or default is None else score - default
+
+
+def _space_of(space: "SearchSpace | Path | str") -> "SearchSpace":
+    from spaces.loading import load_space
+
+    return load_space(str(space)) if isinstance(space, Path | str) else space
+
+
+def _storage_words(storage: Path) -> list[str]:
+    return ["--storage", str(storage)]
+
+
+def _options(chosen: Mapping[str, Any]) -> list[str]:
+    return [f"--{name}={value}" for name, value in chosen.items() if value is not None]
+
+
+def _log_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.log")
+
+
+def _wait_for(process: OwnProcess, has_begun: Callable[[], bool]) -> None:
+    """Until a command has begun its work, or has ended well. Raises SearchError with its complaint where it failed."""
+    while True:
+        code = process.exit_code
+        if code == 0 or (code is None and has_begun()):
+            return
+        if code is not None:
+            raise _search_error(process.complaint)
+        time.sleep(0.1)
+
+
+def _follow(process: OwnProcess, *, tell: Callable[[str], object] | None) -> None:
+    """Hand on what a command prints until it ends; whoever leaves early ends it too."""
+    n_told = 0
+    try:
+        while True:
+            code = process.exit_code
+            text = process.text
+            n_whole = len(text) if code is not None else text.rfind("\n") + 1
+            if tell is not None and n_whole > n_told:
+                tell(text[n_told:n_whole].rstrip("\n"))
+            n_told = n_whole
+            if code is not None:
+                break
+            time.sleep(0.2)
+    except BaseException:
+        with suppress(OSError):
+            process.interrupt()
+        raise
+    if code:
+        raise _search_error(process.complaint)
+
+
+def _tell_ends(
+    records: "Sequence[TrialRecord]", told: set[str], *, asked: int | None, tell: Callable[[str], object]
+) -> None:
+    from search.ranking import usable
+
+    ended = [record for record in records if record.end]
+    best = next(iter(usable(ended)), None)
+    for record in ended:
+        if record.trial_id in told:
+            continue
+        told.add(record.trial_id)
+        score = "" if record.best_macro_f1 is None else f"  macro-F1 {record.best_macro_f1:.4f}"
+        of_all = f" of {asked}" if asked is not None else ""
+        leads = "" if best is None else f", best {best.best_macro_f1:.4f} {best.trial_id}"
+        tell(f"{record.trial_id} {record.end}{score}  | {len(told)}{of_all} trials{leads}")
+
+
+def _search_error(sentence: str) -> Exception:
+    from spaces.errors import SearchError
+
+    return SearchError(sentence)
