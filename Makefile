@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 CLUSTER := $(VENV)/.cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults check bench clean
+.PHONY: help setup demo test faults check bench docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -34,8 +34,12 @@ check: $(READY) ## ruff, mypy --strict, and known vulnerabilities of what constr
 bench: $(READY) ## measure against peers, three quarters of an hour; into benchmarks/results.json and benchmarks/README.md
 	$(BIN)/python benchmarks/run.py
 
+docs: $(READY) ## build the pages under docs/ into docs/_build, a warning being an error
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+	@echo "docs/_build/index.html"
+
 clean: ## remove .venv and the tools' caches; searches and models stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache affectune.egg-info
+	rm -rf $(VENV) docs/_build .mypy_cache .pytest_cache .ruff_cache affectune.egg-info
 
 # The stamp holds the folder it was made for: an environment that came along with a copied checkout is made anew.
 ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))

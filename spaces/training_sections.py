@@ -1,10 +1,18 @@
 """The settings that say how a trial trains: data, loss, optimiser, schedule, epochs, augmentation."""
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
 from spaces.network_sections import Section
+from spaces.registries import EXPRESSION_LOSSES, SAMPLERS, describe
+
+if TYPE_CHECKING:
+    ExpressionLossName = str
+    SamplerName = str
+else:
+    ExpressionLossName = Literal[tuple(EXPRESSION_LOSSES)]
+    SamplerName = Literal[tuple(SAMPLERS)]
 
 
 class DataConfig(Section):
@@ -18,11 +26,7 @@ class DataConfig(Section):
         description="what a subsample draws: faces one by one, or subjects with all their faces, each class as near to "
         "its share as they allow; a face without a subject is drawn by itself",
     )
-    sampler: Literal["shuffle", "weighted", "upsample"] = Field(
-        default="shuffle",
-        description="shuffle: each face once an epoch; weighted: drawn with replacement by (1 / N_c)^power; upsample: "
-        "every class brought to the largest one's number by copies that differ by RandAugment, the same every epoch",
-    )
+    sampler: SamplerName = Field(default="shuffle", description=describe(SAMPLERS))
     sampler_power: float = Field(default=1.0, ge=0, le=2, description="power of the weighted sampler; 1 balances")
     normalise: Literal["auto", "backbone", "table"] = Field(
         default="auto",
@@ -34,7 +38,9 @@ class DataConfig(Section):
 class LossConfig(Section):
     """The loss on the expression, and the terms beside it with their weights."""
 
-    name: Literal["cross_entropy", "focal"] = Field(default="cross_entropy", description="loss on the expression")
+    name: ExpressionLossName = Field(
+        default="cross_entropy", description=f"loss on the expression; {describe(EXPRESSION_LOSSES)}"
+    )
     gamma: float = Field(default=2.0, ge=0, le=10, description="focal loss: power of (1 - p)")
     label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="mass spread over all classes")
     class_weight_exponent: float = Field(

@@ -41,7 +41,18 @@ def test_troubleshooting_quotes_something() -> None:
 @pytest.mark.slow
 def test_pages_are_built_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("sphinx", reason="needs sphinx, myst-parser and furo: make setup")
-    words = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(tmp_path / "site")]
+    words = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-b",
+        "html",
+        str(DOCS),
+        str(tmp_path / "site"),
+    ]
 
     built = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainables.data.augment import Augmenter, Image
 from trainables.data.labels import LABEL_COLUMNS
-from trainables.data.sampling import Indices, Items, Sampler, epoch_order
+from trainables.data.sampling import Indices, Items, epoch_order
 from trainables.data.table import Split
 
 
@@ -43,7 +43,7 @@ class EpochBatches:
         items: Items,
         augmenter: Augmenter,
         *,
-        sampler: Sampler,
+        sampler: str,
         sampler_power: float,
         batch_size: int,
         seed: int,

@@ -1,15 +1,16 @@
 """Which training faces a trial sees: its subsample, the items made of it, and an epoch's order of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from importlib import import_module
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from spaces.errors import DataError
+from spaces.registries import SAMPLERS
 
-Sampler = Literal["shuffle", "weighted", "upsample"]
 Labels = npt.NDArray[np.int8]
 Indices = npt.NDArray[np.int64]
 
@@ -29,6 +30,19 @@ class Items:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+class Sampler(NamedTuple):
+    """What the module of a sampler has under the name `SAMPLER`.
+
+    Attributes:
+        items: from the labels of the whole split [samples] (-1 unknown) and the trial's faces, rows [n], to its items.
+        order: from the items, their labels [items], `data.sampler_power` and a generator, which is the epoch's own, to
+            positions in the items, about as many as there are.
+    """
+
+    items: Callable[[Labels, Indices], Items]
+    order: Callable[[Items, Labels, float, np.random.Generator], Indices]
 
 
 def check_labelled(labels: Labels) -> None:
@@ -100,44 +114,27 @@ def subsample_size(n_faces: int, ratio: float) -> int:
     return max(1, round(ratio * n_faces))
 
 
-def training_items(labels: Labels, rows: Indices, *, sampler: Sampler) -> Items:
-    """The items of a trial: its faces once, or every class repeated to the largest one's number.
-
-    Upsampling repeats a class in whole rounds, and takes what is then missing evenly from all along its rows. It
-    draws nothing at random: the same rows give the same items.
+def training_items(labels: Labels, rows: Indices, *, sampler: str) -> Items:
+    """The items of a trial.
 
     Args:
         labels: [samples], class indices of the whole split; a face with -1 is an item once, whatever the sampler.
         rows: [n], the trial's faces.
-        sampler: upsample repeats; shuffle and weighted take each face once.
+        sampler: a name in `SAMPLERS`.
 
     Returns:
-        Items in the order of `rows`; upsampled ones in the order of rows and copies.
-
-    Source: Li et al. 2022 (up-sampling by altered copies).
+        Items in the order of `rows`; repeated ones in the order of rows and copies.
     """
-    rows = rows.astype(np.int64)
-    items = Items(rows=rows, copies=np.zeros_like(rows))
-    own_labels = labels[rows]
-    if sampler != "upsample" or not (own_labels >= 0).any():
-        return items
-    n_most = int(np.bincount(own_labels[own_labels >= 0]).max())
-    groups = [_repeat(rows[own_labels == label], n_most) for label in np.unique(own_labels[own_labels >= 0])]
-    groups.append(Items(rows=rows[own_labels < 0], copies=np.zeros((own_labels < 0).sum(), np.int64)))
-    repeated = np.concatenate([group.rows for group in groups])
-    copies = np.concatenate([group.copies for group in groups])
-    order = np.lexsort((copies, repeated))
-    return Items(rows=repeated[order], copies=copies[order])
+    return _sampler_of(sampler).items(labels, rows.astype(np.int64))
 
 
-def epoch_order(items: Items, labels: Labels, *, sampler: Sampler, power: float, seed: int, epoch: int) -> Indices:
+def epoch_order(items: Items, labels: Labels, *, sampler: str, power: float, seed: int, epoch: int) -> Indices:
     """The order in which an epoch takes its items.
 
     Args:
         items: of the trial.
         labels: [samples], class indices of the whole split.
-        sampler: weighted draws with replacement, a face by (1 / N_c)^power, N_c being its class's number of items and
-            a face without a label as likely as the mean of those with one; the others take every item once.
+        sampler: a name in `SAMPLERS`.
         power: of the weighted sampler; 0 draws all faces alike, 1 all classes.
         seed: of the trial.
         epoch: another epoch has another order.
@@ -146,10 +143,22 @@ def epoch_order(items: Items, labels: Labels, *, sampler: Sampler, power: float,
         [n], positions in the items.
     """
     generator = np.random.default_rng([seed, epoch, 0x0DE2])
-    if sampler != "weighted":
-        return generator.permutation(len(items))
-    probs = _face_probs(labels[items.rows], power=power)
-    return generator.choice(len(items), size=len(items), p=probs)
+    return _sampler_of(sampler).order(items, labels[items.rows], power, generator)
+
+
+def each_once(labels: Labels, rows: Indices) -> Items:
+    """Every face as it is, once."""
+    return Items(rows=rows, copies=np.zeros_like(rows))
+
+
+def in_random_order(items: Items, labels: Labels, power: float, generator: np.random.Generator) -> Indices:
+    """Every item once."""
+    return generator.permutation(len(items))
+
+
+def _sampler_of(name: str) -> Sampler:
+    sampler: Sampler = import_module(SAMPLERS[name].module).SAMPLER
+    return sampler
 
 
 def _choose_subjects(
@@ -181,23 +190,3 @@ def _choose_subjects(
         if drawn[kind] == 0:  # looked at one by one: a subject that comes for one class may bring another
             turn(max(np.flatnonzero(counts[:, kind]).tolist(), key=gain))
     return taken
-
-
-def _repeat(rows: Indices, n_wanted: int) -> Items:
-    """A class's faces in whole rounds, then some of them once more, until there are as many as wanted."""
-    n_rounds, n_rest = divmod(n_wanted, len(rows))
-    rest = rows[np.arange(n_rest) * len(rows) // max(n_rest, 1)]
-    copies = np.repeat(np.arange(n_rounds + 1), [len(rows)] * n_rounds + [n_rest])
-    return Items(rows=np.concatenate([np.tile(rows, n_rounds), rest]), copies=copies)
-
-
-def _face_probs(labels: Labels, *, power: float) -> npt.NDArray[np.float64]:
-    """[n]: how likely each item is to be drawn; sums to 1."""
-    is_labelled = labels >= 0
-    weights = np.ones(len(labels))
-    if is_labelled.any():
-        counts = np.bincount(labels[is_labelled])
-        weights[is_labelled] = (1.0 / counts[labels[is_labelled]]) ** power
-        weights[~is_labelled] = weights[is_labelled].mean()
-    probs: npt.NDArray[np.float64] = weights / weights.sum()
-    return probs

@@ -2,6 +2,9 @@
 
 from spaces.config import TrialConfig
 
+BATCHED_LOSSES = ("cross_entropy", "focal")
+"""Losses that are written for many heads at once (`batched_loss.py`); a head with another one is trained by itself."""
+
 HEAD_SETTINGS = frozenset(
     {
         "data.normalise",
@@ -63,5 +66,6 @@ def why_stage_not_packable(config: TrialConfig) -> str:
         "model.encoder": config.model.encoder != "pooled",
         "affect.heads": config.affect.heads != "none",
         "optimiser.sam_rho": config.optimiser.sam_rho > 0,
+        "loss.name": config.loss.name not in BATCHED_LOSSES,
     }
     return next((name for name, stands in reasons.items() if stands), "")

@@ -8,6 +8,11 @@ def at_least_float32(values: torch.Tensor) -> torch.Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
+def own_log_probs(log_probs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Those of each face's own class: [batch, classes] and int64 [batch] to [batch]."""
+    return log_probs.gather(1, labels[:, None]).squeeze(1)
+
+
 def mean_of_known(values: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """Mean of the values that are known.
 

@@ -1,24 +1,46 @@
-"""The loss on the expression: cross-entropy or focal loss, with class weights and label smoothing."""
+"""The loss on the expression, by its name: what every form of it shares."""
+
+from importlib import import_module
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from spaces.registries import EXPRESSION_LOSSES
 from spaces.training_sections import LossConfig
 from trainables.losses.arithmetic import at_least_float32
 
 
-class ExpressionLoss(nn.Module):
-    """Weighted cross-entropy with smoothed labels, or weighted focal loss.
+class PerFaceLoss(Protocol):
+    """What the module of a loss has under the name `per_face`."""
 
-    torch's own loss weights the smoothing term class by class, so that a rare class is pulled up by every face; with
-    a large exponent and much smoothing that ends with one class predicted for all. `smoothing_by="sample"` lets the
-    two settings be searched together: a face's whole loss has the weight of its own class. `"class"` is torch's way.
+    def __call__(
+        self, log_probs: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, config: LossConfig
+    ) -> torch.Tensor:
+        """Each face's weighted loss.
+
+        Args:
+            log_probs: [batch, classes].
+            labels: int64 [batch], all of them classes.
+            weights: [classes], of the classes.
+            config: whatever of it the loss takes.
+
+        Returns:
+            [batch].
+        """
+
+
+def loss_of(name: str) -> PerFaceLoss:
+    """The loss of a name in `EXPRESSION_LOSSES`."""
+    per_face: PerFaceLoss = import_module(EXPRESSION_LOSSES[name].module).per_face
+    return per_face
+
+
+class ExpressionLoss(nn.Module):
+    """One of `EXPRESSION_LOSSES`, summed over the faces whose label is known.
 
     A face with label -1 doesn't count. A batch without a label has loss 0, and a graph.
-
-    Source: smoothing after Li et al. 2022, y' = y (1 - a) + a / K; focal loss after Lin et al., ICCV 2017, eq. (4)
-    and (5): weight * (1 - p)^gamma * -log p, which knows no smoothing.
     """
 
     weights: torch.Tensor
@@ -27,9 +49,10 @@ class ExpressionLoss(nn.Module):
         """
         Args:
             weights: [classes], non-negative.
-            config: name, gamma, label_smoothing, smoothing_by and reduction are used.
+            config: name and reduction are used, and what the form of that name takes.
         """
         super().__init__()
+        self._per_face = loss_of(config.name)
         self.register_buffer("weights", weights.float())
         self.config = config
 
@@ -74,23 +97,9 @@ class ExpressionLoss(nn.Module):
         labels = labels.clamp(min=0)
         weights = self.weights.to(log_probs.dtype)
         own_weights = weights[labels]  # [batch]
-        own_log_probs = log_probs.gather(1, labels[:, None]).squeeze(1)  # [batch]
-        if self.config.name == "focal":
-            losses = -own_weights * _miss(own_log_probs) ** self.config.gamma * own_log_probs
-        else:
-            a = self.config.label_smoothing
-            if self.config.smoothing_by == "class":
-                spread = (weights * log_probs).mean(dim=1)
-            else:
-                spread = own_weights * log_probs.mean(dim=1)
-            losses = -(1 - a) * own_weights * own_log_probs - a * spread
+        losses = self._per_face(log_probs, labels, weights, self.config)
         masses = own_weights if self.config.reduction == "weights" else torch.ones_like(own_weights)
         return losses * known, masses * known
-
-
-def _miss(log_probs: torch.Tensor) -> torch.Tensor:
-    """1 - p, just above 0 at the least: a power below 1 has no slope at 0."""
-    return (-torch.expm1(log_probs)).clamp(min=torch.finfo(log_probs.dtype).tiny)
 
 
 def _ratio(losses: torch.Tensor, masses: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ import timm
 import torch
 
 from spaces.errors import BackboneError, ModelError, near_miss
-from trainables.models.architectures.backbone import TORCHVISION, Backbone
+from trainables.models.architectures.backbone import OTHER_BACKBONES, Backbone
 from trainables.models.architectures.design import Design
 from trainables.models.architectures.network import ExpressionNetwork
 
@@ -23,8 +23,8 @@ def check_backbone(name: str, *, setting: str = "") -> None:
         setting: dotted name of the setting it stands under, for the error.
     """
     architecture = name.split(".")[0]
-    if name not in TORCHVISION and not timm.is_model(architecture):
-        hint = near_miss(architecture, [*timm.list_models(), *TORCHVISION])
+    if name not in OTHER_BACKBONES and not timm.is_model(architecture):
+        hint = near_miss(architecture, [*timm.list_models(), *OTHER_BACKBONES])
         what = setting or "backbone"
         raise BackboneError(f"{what} must be a timm model, got {name!r}" + (hint if len(hint) < 200 else ""))
 
@@ -75,7 +75,7 @@ def stride_to_keep(backbone: str, *, image_px: int, min_map: int) -> int:
 def _stage_strides(backbone: str) -> tuple[int, ...]:
     """Strides of the stages that timm can cut a network after, in order; none where it can't."""
     check_backbone(backbone)
-    if backbone in TORCHVISION:
+    if backbone in OTHER_BACKBONES:
         return ()
     with torch.device("meta"):
         net: Any = timm.create_model(backbone, pretrained=False, num_classes=0)

@@ -14,8 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from spaces.errors import ModelError
-from trainables.models.architectures.backbone import TORCHVISION, Backbone
+from trainables.models.architectures.backbone import OTHER_BACKBONES, Backbone
 from trainables.models.backbones import build_backbone, check_backbone
+
+GOOGLENET = "torchvision/googlenet"
+"""The one backbone outside timm whose weights are on a hub."""
 
 
 def load_backbone_weights(backbone: Backbone, *, name: str, weights: str) -> None:
@@ -89,9 +92,10 @@ def _left_out(backbone: Backbone, name: str) -> set[str]:
 
 def _classifier_prefixes(name: str) -> tuple[str, ...]:
     """What the names of a published classifier's weights begin with."""
-    if name in TORCHVISION:
-        return ("fc.", "aux1.", "aux2.")
     with torch.device("meta"):
+        if name in OTHER_BACKBONES:
+            settings: Any = OTHER_BACKBONES[name]().pretrained_cfg
+            return tuple(f"{each}." for each in settings["classifier"])
         network = timm.create_model(name, pretrained=False, num_classes=2)
     head = network.get_classifier()  # type: ignore[operator]
     heads = head if isinstance(head, tuple) else (head,)
@@ -109,7 +113,7 @@ def _file_weights(path: Path) -> dict[str, torch.Tensor]:
 
 def _hub_weights(backbone: str) -> dict[str, torch.Tensor]:
     """The published weights for this name; from the local cache where they were fetched before."""
-    if backbone not in TORCHVISION and not timm.is_model_pretrained(backbone):
+    if backbone != GOOGLENET and (backbone in OTHER_BACKBONES or not timm.is_model_pretrained(backbone)):
         raise ModelError(f"backbone {backbone!r} has no weights on the hub; set model.weights to none or a file")
     if not _is_cached(backbone) and not _hub_answers(backbone):
         raise ModelError(
@@ -117,7 +121,7 @@ def _hub_weights(backbone: str) -> dict[str, torch.Tensor]:
             f"give a file instead: model.weights=FILE"
         )
     try:
-        if backbone in TORCHVISION:
+        if backbone == GOOGLENET:
             return dict(torchvision.models.GoogLeNet_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True))
         return dict(timm.create_model(backbone, pretrained=True).state_dict())
     except Exception as error:  # the hubs' clients raise a dozen kinds, from socket to HTTP
@@ -128,8 +132,8 @@ def _hub_weights(backbone: str) -> dict[str, torch.Tensor]:
 
 
 def _hub_answers(backbone: str, timeout_s: float = 5.0) -> bool:
-    hub = "https://download.pytorch.org" if backbone in TORCHVISION else "https://huggingface.co"
-    endpoint = urlsplit(hub if backbone in TORCHVISION else os.environ.get("HF_ENDPOINT", hub))
+    hub = "https://download.pytorch.org" if backbone == GOOGLENET else "https://huggingface.co"
+    endpoint = urlsplit(hub if backbone == GOOGLENET else os.environ.get("HF_ENDPOINT", hub))
     try:
         socket.create_connection((endpoint.hostname or "", endpoint.port or 443), timeout=timeout_s).close()
     except OSError:
@@ -138,7 +142,7 @@ def _hub_answers(backbone: str, timeout_s: float = 5.0) -> bool:
 
 
 def _is_cached(backbone: str) -> bool:
-    if backbone in TORCHVISION:
+    if backbone == GOOGLENET:
         file = urlsplit(torchvision.models.GoogLeNet_Weights.IMAGENET1K_V1.url).path.rpartition("/")[2]
         return Path(str(torch.hub.get_dir()), "checkpoints", file).is_file()
     settings: Any = timm.get_pretrained_cfg(backbone)

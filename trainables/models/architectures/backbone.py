@@ -1,4 +1,4 @@
-"""A feature extractor without its classifier: any of timm's, or torchvision's GoogLeNet, which timm lacks."""
+"""A feature extractor without its classifier: any of timm's, or one that timm lacks and that stands in a file here."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +9,11 @@ from torch import nn
 
 from .googlenet import GoogLeNet
 
-TORCHVISION: dict[str, Callable[[], nn.Module]] = {"torchvision/googlenet": GoogLeNet}
-"""Names outside timm to what builds them."""
+OTHER_BACKBONES: dict[str, Callable[[], nn.Module]] = {
+    "torchvision/googlenet": GoogLeNet,
+}
+"""Names outside timm to what builds them, without a classifier and with the few methods that timm's networks have:
+`forward_features`, `forward_head`, `group_matcher`, `num_features`, `pretrained_cfg`."""
 
 
 class Backbone(nn.Module):
@@ -26,7 +29,7 @@ class Backbone(nn.Module):
     def __init__(self, name: str, *, drop_path_rate: float = 0.0, stride: int = 0) -> None:
         """
         Args:
-            name: timm's, or one of `TORCHVISION`.
+            name: timm's, or one of `OTHER_BACKBONES`.
             drop_path_rate: stochastic depth, where the network has it.
             stride: of the last stage that is kept, one of those in timm's `feature_info`; 0 keeps all.
         """
@@ -70,8 +73,8 @@ class Backbone(nn.Module):
 
 
 def _create(name: str, drop_path_rate: float) -> nn.Module:
-    if name in TORCHVISION:
-        return TORCHVISION[name]()
+    if name in OTHER_BACKBONES:
+        return OTHER_BACKBONES[name]()
     options: dict[str, Any] = {"drop_path_rate": drop_path_rate} if drop_path_rate else {}
     try:
         net: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **options)
