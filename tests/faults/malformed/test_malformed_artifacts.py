@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.faults
 
 ENSEMBLE = Path("artifacts", "ensemble")
-N_MUTANTS = 24
+N_MUTANTS = 16
 NAN, INF = float("nan"), float("inf")
 
 Spoil = Callable[[Path], Any]

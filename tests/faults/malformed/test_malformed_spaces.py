@@ -164,7 +164,7 @@ FINE: dict[str, bytes] = {
 """Odd, and right all the same."""
 
 QUICK = {"a bomb in a value", "a circle of aliases", "a bad timestamp", "thousands of parameters"}
-N_MUTANTS = 40
+N_MUTANTS = 24
 NASTY = (
     "[]",
     "{}",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CLASSES = ("anger", "fear", "happiness")
 PX = 16
-N_MUTANTS = 40
+N_MUTANTS = 24
 QUICK = {"rows of text", "a label of no class", "a valence of 7", "texts that begin nowhere", "0"}
 
 
