@@ -30,7 +30,7 @@ def test_every_command_of_the_tutorial_does_what_the_page_says(
         assert main(words) == 0, shlex.join(words)
         said[" ".join(words[:2])] = capsys.readouterr().out
 
-    assert len(said) == 10
+    assert len(said) == 11
     assert (tmp_path / "faces.png").is_file() and (tmp_path / "runs" / "first" / "report.html").is_file()
     assert "t0000 started    the default" in said["search core"]
     assert "ended" in said["status first"]

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -93,6 +94,12 @@ class Drawing:
         head = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-labelledby="{self.name}-says" '
         head += f'style="{style}" xmlns:xlink="http://www.w3.org/1999/xlink">'
         return head + text[text.index(">") + 1 :]
+
+    def save(self, file: Path) -> None:
+        """Write it as it is, on white: SVG, PNG or PDF by the file's ending."""
+        with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": self.name}):
+            metadata = {"Date": None} if file.suffix == ".svg" else None
+            self.figure.savefig(file, dpi=PX_PER_INCH, facecolor="white", metadata=metadata)
 
     def _repr_png_(self) -> bytes:
         """As a notebook shows it, on white."""
