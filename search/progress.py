@@ -22,7 +22,19 @@ def progress_bars() -> Iterator[Told]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
 
         def begin(step: str) -> Callable[[float], None]:
-            task = bars.add_task(step, total=1.0)
-            return lambda share: bars.update(task, completed=share)
+            task = bars.add_task(step, total=None)  # it only says that it lives until it is told a share
+            return lambda share: bars.update(task, total=1.0, completed=share)
 
         yield begin
+
+
+@contextmanager
+def waiting(step: str) -> Iterator[None]:
+    """A bar that lives while the block runs, of which nobody can say how far it is.
+
+    Args:
+        step: in words.
+    """
+    with progress_bars() as begin:
+        begin(step)
+        yield

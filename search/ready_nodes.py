@@ -7,6 +7,7 @@ from rich.console import Console
 
 from search.cluster import check_nodes, start_ray
 from search.folder import SearchFolder
+from search.progress import waiting
 from trainables.data.stores import is_uri
 from trainables.data.table import FaceTable
 
@@ -22,7 +23,8 @@ def start_nodes(address: str | None, folder: SearchFolder, table: FaceTable) -> 
     Raises:
         SearchError: no cluster answers, or a node has something else than this process.
     """
-    start_ray(address)
+    with waiting("starting Ray" if address is None else f"joining the cluster at {address}"):
+        start_ray(address)
     at = None if is_uri(table.origin) else Path(table.origin)
     say = partial(Console(stderr=True).print, markup=False, highlight=False, soft_wrap=True)
     check_nodes(folder.path, at, table_hash=table.info.content_hash, say=say)

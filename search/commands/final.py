@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.commands.options import (
+    LOADING,
     add_resources,
     add_storage,
     at_least,
@@ -98,14 +99,16 @@ def _add_export(subparsers: Any) -> None:
 def run_ensemble(args: argparse.Namespace) -> int:
     """Build the ensemble and print the comparison."""
     from search.folder import open_folder
+    from search.progress import waiting
     from spaces.errors import UsageError
 
     if args.objective != "own" and args.also is None:
         raise UsageError(f"--objective {args.objective} needs faces of another kind; --also DATA names them")
     folder = open_folder(storage_of(args), args.name)
-    from search.final import build_ensemble
-    from search.folder_lock import only_driver
-    from search.plan import EnsemblePlan
+    with waiting(LOADING):
+        from search.final import build_ensemble
+        from search.folder_lock import only_driver
+        from search.plan import EnsemblePlan
 
     plan = EnsemblePlan(
         n_bags=args.bags,
@@ -132,14 +135,16 @@ def run_ensemble(args: argparse.Namespace) -> int:
 def run_export(args: argparse.Namespace) -> int:
     """Write the artifact, and register it if asked to."""
     from search.folder import open_folder
+    from search.progress import waiting
     from spaces.errors import UsageError
 
     if args.force and not args.register:
         raise UsageError("--force makes a registered version the champion; --register MODEL names the model")
     folder = open_folder(storage_of(args), args.name)
-    from search.folder_lock import only_driver
-    from search.handover import ExportOrder, export_search
-    from search.options import Limits
+    with waiting(LOADING):
+        from search.folder_lock import only_driver
+        from search.handover import ExportOrder, export_search
+        from search.options import Limits
 
     order = ExportOrder(
         limits=Limits(ms=args.max_ms, megabytes=args.max_mb, members=args.max_members),
@@ -149,7 +154,7 @@ def run_export(args: argparse.Namespace) -> int:
         with_onnx=args.format == "onnx",
         licence=args.licence,
     )
-    with only_driver(folder):
+    with only_driver(folder), waiting("writing the artifact"):
         exported = export_search(folder, args.out, order)
     option = exported.option
     print(f"artifact  {exported.path}")

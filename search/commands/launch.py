@@ -5,7 +5,16 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from search.commands.options import add_resources, add_storage, at_least, duration_s, resources_of, share, storage_of
+from search.commands.options import (
+    LOADING,
+    add_resources,
+    add_storage,
+    at_least,
+    duration_s,
+    resources_of,
+    share,
+    storage_of,
+)
 
 INTERRUPTED_CODE = 130
 """Exit code of a search that did not come to its end."""
@@ -86,15 +95,17 @@ def _more_trials(text: str) -> dict[str, int]:
 
 def run_search_command(args: argparse.Namespace) -> int:
     """Launch, follow, and say what came out; 130 where it was interrupted."""
+    from search.progress import waiting
     from spaces.fixing import parse_fixes
     from spaces.loading import load_space
 
     space = load_space(args.space)
     if args.fix:
         space = space.fix(parse_fixes(args.fix))
-    from search.folder import default_name
-    from search.launch import run_search
-    from search.plan import SearchPlan
+    with waiting(LOADING):
+        from search.folder import default_name
+        from search.launch import run_search
+        from search.plan import SearchPlan
 
     plan = SearchPlan(
         n_trials=args.trials,
@@ -118,8 +129,11 @@ def run_search_command(args: argparse.Namespace) -> int:
 
 def run_resume_command(args: argparse.Namespace) -> int:
     """Go on, follow, and say what came out; 130 where it was interrupted."""
-    from search.resume import More, resume_search
-    from spaces.loading import load_space
+    from search.progress import waiting
+
+    with waiting(LOADING):
+        from search.resume import More, resume_search
+        from spaces.loading import load_space
 
     outcome = resume_search(
         storage_of(args),

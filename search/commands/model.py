@@ -45,10 +45,13 @@ def register(subparsers: Any) -> None:
 
 def run_predict(args: argparse.Namespace) -> int:
     """Name the expression in each image."""
-    from search.evaluate import load_ensemble, predict_files
+    from search.progress import waiting
 
     files = _image_files(args.images)
-    ensemble = load_ensemble(args.model)
+    with waiting("loading the model"):
+        from search.evaluate import load_ensemble, predict_files
+
+        ensemble = load_ensemble(args.model)
     with _progress("predicting", len(files)) as progress:
         probs = predict_files(ensemble, files, progress=progress)
     predictions = [

@@ -8,6 +8,9 @@ from typing import Any
 SIZES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
+LOADING = "loading PyTorch and Ray"
+"""What a person reads while nothing else can happen yet."""
+
 OWN_WORDS = {"cpu": "--cpus-per-trial", "gpu": "--gpus-per-trial"}
 
 
