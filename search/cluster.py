@@ -64,9 +64,11 @@ def start_ray(address: str | None) -> None:
     try:
         with kept_signals(), without_secrets():  # Ray's own signal handlers leave at once, and shout
             ray.init(**options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         advice = "" if address is None else "; its token must be yours too (RAY_AUTH_MODE=token, ~/.ray/auth_token)"
+        if "AF_UNIX" in reason:
+            advice = "; name a folder with a shorter path for Ray's own files (RAY_TMPDIR=/tmp)"
         raise SearchError(f"Ray must be reachable, got {reason}: address {address or 'local'}{advice}") from error
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,21 @@ def test_notebook_is_kept_without_outputs(notebook: Path) -> None:
     assert code and all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """For temporary files: the names of Ray's sockets have room for a short path alone."""
+    with tempfile.TemporaryDirectory(prefix="af-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.slow
-def test_notebook_of_a_search_runs_from_launch_to_prediction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notebook_of_a_search_runs_from_launch_to_prediction(
+    short_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nbclient = pytest.importorskip("nbclient", reason="needs nbclient and ipykernel: make setup")
     nbformat = pytest.importorskip("nbformat")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(short_folder))
     notebook = nbformat.read(ROOT / "examples" / "search.ipynb", as_version=4)
 
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
@@ -39,4 +50,4 @@ def test_notebook_of_a_search_runs_from_launch_to_prediction(tmp_path: Path, mon
     assert any("image/png" in each for each in data)
     tables = [each["text/html"] for each in data if "text/html" in each]
     assert len(tables) >= 4 and "macro_f1" in tables[0] and "estimate" in "".join(tables)
-    assert list(tmp_path.glob("affectune-notebook-*/report.html"))
+    assert list(short_folder.glob("affectune-notebook-*/report.html"))

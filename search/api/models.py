@@ -31,8 +31,7 @@ class Ensemble:
     @property
     def members(self) -> dict[str, float]:
         """Who votes, with its weight."""
-        option = next(option for option in self.document["options"] if option["is_chosen"])
-        return dict(zip(option["members"], option["weights"], strict=True))
+        return {str(each["member"]): float(each["weight"]) for each in self.document["members"]}
 
     def scores(self) -> "pd.DataFrame":
         """Default, best trial, plain average and ensemble: the macro-F1 to expect, on the sealed test, chosen by.

@@ -12,6 +12,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 _MARK = "affectune: "
 """Before the sentence in which a command says why it ended."""
 _LAST_CHARS = 2000
+_COLOURS = ("CLICOLOR_FORCE", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+"""Variables that make a program take a file for a terminal; Jupyter sets some for its kernels."""
 
 
 class OwnProcess:
@@ -29,7 +31,8 @@ class OwnProcess:
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         before = os.environ.get("PYTHONPATH", "")
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(CHECKOUT), before]))}
+        environment = {name: value for name, value in os.environ.items() if name not in _COLOURS}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CHECKOUT), before]))
         with log.open("ab") as output:
             self._log_start = output.tell()
             self._process = subprocess.Popen(

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import re
 import secrets
 import subprocess
 import sys
@@ -23,12 +22,6 @@ _time = time.time
 time.time = lambda: _time() + {ahead_s}
 """
 """What Python reads first (sitecustomize) on a node whose clock is ahead."""
-
-ALIVE = """
-import ray
-ray.init(address="{address}", log_to_driver=False, logging_level="ERROR")
-print("alive:", sum(node["Alive"] for node in ray.nodes()))
-"""
 
 TRIES = 3
 """A node that is about to listen on a port may find that another process has taken it meanwhile, and ends."""
@@ -118,25 +111,10 @@ class Cluster:
         return self
 
     def shrink(self, *, to: int) -> None:
-        """Kill the nodes that came last, and wait until Ray knows."""
+        """Kill the nodes that came last; Ray knows a moment later."""
         for node in self.nodes[to:]:
             node.kill()
         del self.nodes[to:]
-        wait_until(
-            lambda: self.n_alive == to + 1, timeout_s=START_S, what="Ray notices that nodes are gone", every_s=1.0
-        )
-
-    @property
-    def n_alive(self) -> int:
-        """Nodes that Ray takes to be there, the head among them."""
-        listed = subprocess.run(
-            [sys.executable, "-c", ALIVE.format(address=self.address)],
-            env=self.place.environment,
-            capture_output=True,
-            text=True,
-        )
-        found = re.search(r"^alive: (\d+)$", listed.stdout, re.MULTILINE)  # Ray says on stdout, too, who is lost
-        return int(found[1]) if found else 0
 
     def grow(self, cpus: Sequence[int]) -> None:
         """Start a node for each number of cores, one after the other: at once, they would take each other's ports."""

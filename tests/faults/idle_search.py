@@ -1,6 +1,6 @@
 """A search on a cluster whose trials only wait; everything else is as a user has it. Part of test_many_nodes.py.
 
-    python tests/faults/idle_search.py ADDRESS FOLDER TABLE TRIALS
+    python tests/faults/idle_search.py ADDRESS FOLDER TABLE TRIALS SLOTS
 
 The first trials wait until all that find room are there: else those that end would hand their workers on, and no
 further worker would come. Prints one JSON line: seconds and the driver's CPU seconds from then to the last trial's end,
@@ -28,7 +28,7 @@ from search.tracking_server import default_tracking_uri
 from spaces.loading import parse_space
 from trainables.data.table import open_table
 
-EPOCHS, EPOCH_S = 3, 3.0
+EPOCHS, EPOCH_S = 3, 2.0
 ALL_HERE = "all-here"
 """A file in the search's folder, once as many trials run as find room."""
 SPACE = """
@@ -124,11 +124,11 @@ def watch_recorder(folder: Path, *, n_slots: int) -> Watch:
     return watch
 
 
-def run(address: str, folder: Path, table_dir: Path, *, n_trials: int) -> dict[str, float]:
+def run(address: str, folder: Path, table_dir: Path, *, n_trials: int, n_slots: int) -> dict[str, float]:
     """The search, in a new folder of a storage."""
     table, space = open_table(table_dir), parse_space(SPACE)
     own = create_folder(folder.parent, folder.name)
-    plan = SearchPlan(n_trials=n_trials, address=address, grace_epochs=EPOCHS + 1)
+    plan = SearchPlan(n_trials=n_trials, max_concurrent=n_slots, address=address, grace_epochs=EPOCHS + 1)
     own.write_manifest(
         SearchManifest(
             name=own.name, data=str(table.path), content_hash=table.info.content_hash,
@@ -149,9 +149,9 @@ def run(address: str, folder: Path, table_dir: Path, *, n_trials: int) -> dict[s
 
 def main() -> int:
     """Run it once."""
-    address, folder, table, n_trials = sys.argv[1:]
+    address, folder, table, n_trials, n_slots = sys.argv[1:]
     keep_private()
-    print(json.dumps(run(address, Path(folder), Path(table), n_trials=int(n_trials))))
+    print(json.dumps(run(address, Path(folder), Path(table), n_trials=int(n_trials), n_slots=int(n_slots))))
     return 0
 
 

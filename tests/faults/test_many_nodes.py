@@ -52,7 +52,7 @@ def test_trial_costs_the_driver_on_many_nodes_what_it_costs_on_one(
 def search(cluster: Cluster, name: str, *, n_slots: int) -> dict[str, float]:
     """A search of trials that wait, so many at once, in a process of its own, which says what it took."""
     place = cluster.place
-    words = [cluster.address, str(place.storage / name), str(place.table), str(n_slots * TRIALS_A_CPU)]
+    words = [cluster.address, str(place.storage / name), str(place.table), str(n_slots * TRIALS_A_CPU), str(n_slots)]
     ended = subprocess.run(
         [sys.executable, str(SEARCH), *words],
         env=place.environment,
