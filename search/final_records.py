@@ -13,6 +13,8 @@ from search.card_sections import choice_section
 from search.comparison import Choice
 from search.ensemble.sweep import StepCurve
 from search.folder import SearchFolder, SearchManifest, TrialRecord
+from search.launch_note import describe_launch
+from search.leaderboard import NOTE_TAG
 from search.options import Option
 from search.plan import EnsemblePlan
 from search.ranking import count_ends
@@ -194,9 +196,9 @@ def track_ensemble(
         metrics |= {"calibration/error_before": before, "calibration/error": after}
     tracker.log_summary(key, {**metrics, "best/macro_f1": ensemble["scores"]["ensemble"]["valid"]})
     text = choice_section(search=folder.name, ends=count_ends(records), scores=ensemble["scores"])
-    note = {"mlflow.note.content": text}
-    tracker.set_tags(key, note)
-    tracker.set_tags(parent_key(tracker), note)
+    tracker.set_tags(key, {NOTE_TAG: text})
+    page = describe_launch(tracker, records, state="ended", ensemble=text)
+    tracker.set_tags(parent_key(tracker), {NOTE_TAG: page})
     tracker.log_artifact(key, folder.ensemble_dir / "ensemble.json")
     for name, picture in card_pictures(ensemble).items():
         file = folder.ensemble_dir / name

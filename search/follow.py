@@ -12,7 +12,7 @@ from search.console import SearchConsole
 from search.driving import Work, build_scheduler, drive_packs, drive_trials, run_drive
 from search.folder import STUDY_FILE, SearchFolder, TrialRecord
 from search.gpu_sharing import GpuSharing
-from search.launch_note import LaunchNote
+from search.launch_pages import LaunchPages, describe_table
 from search.packs.console import PackConsole
 from search.packs.runs import PackRuns
 from search.packs.space import is_packed
@@ -90,10 +90,16 @@ def follow(
     default = space.to_config(space.default()).to_flat()
     screen = _screen(state, plan, resources, default, is_in_packs=is_in_packs, to_stderr=screen_to_stderr)
     folder.patience = Patience(screen.message)
-    tracker = Tracker(manifest.tracking_uri, folder.name, folder.tracking_dir, on_trouble=screen.message)
+    tracker = Tracker(
+        manifest.tracking_uri,
+        folder.name,
+        folder.tracking_dir,
+        dataset=describe_table(table),
+        on_trouble=screen.message,
+    )
     settle_runs(tracker, state.records)
     parent = tracker.start_search(name=folder.name, params=_launch_params(space, table, plan, resources))
-    note = LaunchNote(tracker, parent, default=default, n_trials=plan.n_trials)
+    pages = LaunchPages(tracker, parent, folder, default=default, plan=plan, has_pictures=not is_in_packs)
     recorder = Recorder(
         folder,
         tracker=NoRuns() if is_in_packs else tracker,
@@ -101,7 +107,7 @@ def follow(
         screen=screen,
         keep_weights=plan.keep_weights,
         earlier=state.records,
-        on_end=note.keep_up,
+        on_end=pages.trial_ended,
     )
     journal = StudyJournal(folder.path / STUDY_FILE, state.sampler.events, patience=folder.patience)
     bounds = _bounds(plan, started_s, max_concurrent=resources.max_concurrent)
@@ -118,7 +124,7 @@ def follow(
     )
     interrupted = True
     try:
-        note.tell(state.records, "running")
+        pages.open(state.records)
         if is_in_packs:
             drive = drive_packs(state, journal, work, runs=pack_runs, bounds=bounds, keep_weights=plan.keep_weights)
         else:
@@ -139,7 +145,7 @@ def follow(
             records = list(recorder.records.values())
             stopping = measure_stopping(records, vars(plan))
             wall_s = manifest.wall_s + time.time() - started_s
-            note.tell(records, "interrupted" if interrupted else "ended")
+            pages.close(records, "interrupted" if interrupted else "ended")
             _close(folder, tracker, parent, records, interrupted=interrupted, stopping=stopping, wall_s=wall_s)
     if not interrupted and not usable(records):
         raise SearchError(_why_nothing(records, folder))

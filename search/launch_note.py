@@ -46,9 +46,34 @@ class LaunchNote:
     def tell(self, records: Sequence[TrialRecord], state: State) -> None:
         """Tell how the search stands."""
         self._told_s = self._clock()
-        text = describe_search(records, state=state, n_trials=self._n_trials, default=self._default)
-        links = f"\n\n{_links(self._tracker)}" if self._tracker.experiment_id else ""
-        self._tracker.set_tags(self._key, {NOTE_TAG: text + links})
+        text = describe_launch(self._tracker, records, state=state, n_trials=self._n_trials, default=self._default)
+        self._tracker.set_tags(self._key, {NOTE_TAG: text})
+
+
+def describe_launch(
+    tracker: Tracker,
+    records: Sequence[TrialRecord],
+    *,
+    state: State,
+    n_trials: int | None = None,
+    default: Mapping[str, Any] | None = None,
+    ensemble: str = "",
+) -> str:
+    """What a launch's page says, as Markdown.
+
+    Args:
+        tracker: of the search; once its server was reached, there are links to pages of the search.
+        records: of all trials so far.
+        state: of the search.
+        n_trials: asked for; None where time alone bounds the search, or that is not known.
+        default: the space's default config, flat; trial 0's if None.
+        ensemble: what to expect of the ensemble, where there is one; it goes first.
+    """
+    if default is None:
+        default = next((record.config for record in records if record.number == 0), {})
+    text = describe_search(records, state=state, n_trials=n_trials, default=default)
+    links = _links(tracker) if tracker.experiment_id else ""
+    return "\n\n".join(part for part in (ensemble, links, text) if part)
 
 
 def _links(tracker: Tracker) -> str:

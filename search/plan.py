@@ -36,6 +36,7 @@ class SearchPlan:
         keep_weights: weights are kept of this many best trials, and of the default.
         first: what runs before, such as `heads:200`; empty for nothing.
         silent_s: a worker without a sign of life for so long is ended, and its trial goes on in another.
+        shows_faces: whether a trial's page in MLflow has the faces that it got most wrong.
     """
 
     n_trials: int | None = None
@@ -53,6 +54,7 @@ class SearchPlan:
     keep_weights: int = 12
     first: str = ""
     silent_s: float = SILENT_S
+    shows_faces: bool = True
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Recorder:
         screen: for a person.
         keep_weights: of so many best trials.
         earlier: records of earlier launches.
-        on_end: is told of all records whenever a trial has ended.
+        on_end: is told of a trial that has ended, and of all records.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Recorder:
         screen: Screen,
         keep_weights: int,
         earlier: Sequence[TrialRecord] = (),
-        on_end: Callable[[list[TrialRecord]], None] = lambda _: None,
+        on_end: Callable[[TrialRecord, list[TrialRecord]], None] = lambda *_: None,
     ) -> None:
         self.records: dict[str, TrialRecord] = {record.trial_id: record for record in earlier}
         self._running: set[str] = set()
@@ -137,7 +137,7 @@ class Recorder:
                 (self._folder.trial_dir(trial_id) / name).unlink(missing_ok=True)
         self._drop_weights(record)
         self._screen.trial_ended(trial_id, record.end, best_macro_f1=record.best_macro_f1, error=record.error)
-        self._on_end(list(self.records.values()))
+        self._on_end(record, list(self.records.values()))
 
     def close_open_trials(self) -> list[TrialRecord]:
         """End what was still running, or waiting to go on, when the search ended."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.folder import STUDY_FILE, SearchFolder, TrialRecord
-from search.leaderboard import NOTE_TAG, describe_search
+from search.launch_note import describe_launch
+from search.leaderboard import NOTE_TAG
 from search.run_log import RunLog
 from search.sampler import StudySampler
 from search.settings_text import run_name
@@ -97,9 +98,7 @@ def settle_runs(tracker: Tracker, records: Sequence[TrialRecord]) -> None:
 
 def _end_launch(tracker: Tracker, key: str, records: Sequence[TrialRecord]) -> None:
     """Close the run of a launch whose driver was killed; its page says what there was by then."""
-    default = next((record.config for record in records if record.number == 0), {})
-    text = describe_search(records, state="interrupted", n_trials=None, default=default)
-    tracker.set_tags(key, {NOTE_TAG: text})
+    tracker.set_tags(key, {NOTE_TAG: describe_launch(tracker, records, state="interrupted")})
     tracker.end_run(key, "interrupted")
 
 

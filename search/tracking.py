@@ -48,6 +48,7 @@ class Tracker:
         experiment: name of the search.
         journal_dir: folder of the journal, `storage/NAME/tracking`.
         artifact_root: where files go when `uri` is SQLite, `mlartifacts` beside it by default; a server decides itself.
+        dataset: what all runs work on: its `name`, `digest`, `source_type`, `source` and `profile`, as MLflow has them.
         on_trouble: is told once per outage, and once when it is over, in a sentence, where a server was replaced, and
             once where it refuses something; by default the log.
 
@@ -62,9 +63,11 @@ class Tracker:
         journal_dir: Path,
         *,
         artifact_root: Path | None = None,
+        dataset: Mapping[str, str] | None = None,
         on_trouble: Callable[[str], None] = _log.warning,
     ) -> None:
         self._uri, self._experiment = uri, experiment
+        self._dataset = dataset
         self._artifact_root = artifact_root
         self._say = on_trouble
         self._journal = Journal(journal_dir, experiment=experiment, uri=uri)
@@ -214,6 +217,8 @@ class Tracker:
             "params": param_texts(params or {}),
             "tags": tag_texts(tags),
         }
+        if self._dataset:
+            operation["dataset"] = dict(self._dataset)
         if key in self._known:
             operation["again"] = True
         self._known.add(key)

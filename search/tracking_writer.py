@@ -125,7 +125,7 @@ class RunWriter:
             for write in (self._write_params, self._write_tags, self._write_metrics):
                 with self._refusals(operations):
                     write(run_id, operations)
-        for write in (self._write_artifacts, self._write_status):
+        for write in (self._write_dataset, self._write_artifacts, self._write_status):
             with self._refusals(operations):
                 write(run_id, operations)
 
@@ -236,6 +236,15 @@ class RunWriter:
         for operation in operations:
             tags |= self._start_tags(operation) if operation["op"] == "start" else operation.get("tags", {})
         return [RunTag(*item) for item in tags.items()]
+
+    def _write_dataset(self, run_id: str, operations: Sequence[Operation]) -> None:
+        """What a run works on; a run that is told so twice has it once."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        told = [operation["dataset"] for operation in operations if operation.get("dataset")]
+        if told:
+            tag = InputTag("mlflow.data.context", "training")
+            self._client.log_inputs(run_id, [DatasetInput(Dataset(**told[-1]), [tag])])
 
     def _write_artifacts(self, run_id: str, operations: Sequence[Operation]) -> None:
         for operation in operations:

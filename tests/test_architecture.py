@@ -44,7 +44,12 @@ ALLOWED = {
     ],
     "cmaes": ["search/ensemble/evolution.py"],
     "jinja2": ["search/report/page.py"],
-    "matplotlib": ["search/card_pictures.py", "search/ensemble_charts.py", "search/report/*.py"],
+    "matplotlib": [
+        "search/card_pictures.py",
+        "search/ensemble_charts.py",
+        "search/report/*.py",
+        "search/trial_pictures.py",
+    ],
     "optuna": ["search/sampler.py", "search/searcher.py"],
     "albumentations": ["trainables/data/augment.py"],
     "timm": ["trainables/models/*.py", "trainables/checkpoint.py"],

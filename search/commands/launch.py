@@ -62,6 +62,9 @@ def _add_search(subparsers: Any) -> None:
     add_resources(parser)
     add_storage(parser)
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's (default: a SQLite file in the storage)")
+    parser.add_argument(
+        "--no-faces", dest="shows_faces", action="store_false", help="no faces on the pages of trials in MLflow"
+    )
     parser.add_argument("--seed", metavar="S", type=at_least(0), default=0, help="of the sampler (default: 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON document at the end")
     parser.set_defaults(run=run_search_command)
@@ -113,6 +116,7 @@ def run_search_command(args: argparse.Namespace) -> int:
         seed=args.seed,
         reprieve_share=args.let_finish,
         first=args.first,
+        shows_faces=args.shows_faces,
         **resources_of(args),
     )
     outcome = run_search(

@@ -99,6 +99,8 @@ def test_new_search_begins_with_nothing() -> None:
 class FakeTracker:
     """Notes what it is told."""
 
+    experiment_id = None
+
     def __init__(self, unfinished: list[str], last_steps: dict[str, int]) -> None:
         self.said: list[tuple[Any, ...]] = []
         self.unfinished = lambda: unfinished

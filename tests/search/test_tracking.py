@@ -136,6 +136,28 @@ def test_tracker_knows_what_a_dead_driver_left_open(tmp_path: Path) -> None:
     second.close(timeout_s=0)
 
 
+def test_every_run_says_once_what_it_worked_on(database: str, tmp_path: Path) -> None:
+    faces = {
+        "name": "fer6",
+        "digest": "ab12",
+        "source_type": "local",
+        "source": '{"uri": "/data/fer6"}',
+        "profile": "{}",
+    }
+    for _ in range(2):
+        tracker = Tracker(database, "worked on", tmp_path, dataset=faces)
+        tracker.start_run("t0000", parent_key=tracker.launch_key or tracker.start_search(name="first"), name="t0000")
+        tracker.close()
+
+    runs = _runs(database, "worked on")
+
+    assert set(runs) == {"search", "t0000"}
+    for run in runs.values():
+        (told,) = run.inputs.dataset_inputs
+        assert (told.dataset.name, told.dataset.digest) == ("fer6", "ab12")
+        assert [(tag.key, tag.value) for tag in told.tags] == [("mlflow.data.context", "training")]
+
+
 @pytest.mark.slow
 def test_tracker_writes_a_parent_and_its_children(database: str, tmp_path: Path) -> None:
     tracker = Tracker(database, "family", tmp_path)

@@ -1,0 +1,90 @@
+"""What MLflow shows of a launch while it runs: the launch's own page, and the pictures on its trials' pages."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from search.folder import SearchFolder, TrialRecord
+from search.launch_note import LaunchNote
+from search.leaderboard import State
+from search.plan import SearchPlan
+from search.tracking import Tracker
+from search.trial_pages import CLOSE_S, INTERRUPTED_S, PICTURES_DIR, TrialPages
+from trainables.data.table import FaceTable
+from trainables.trainer import WEIGHTS_FILE
+
+WEIGHTS_TAG = "affectune.weights"
+
+
+class LaunchPages:
+    """Keeps the pages of one launch.
+
+    Args:
+        tracker: of the search.
+        key: of the launch's run.
+        folder: of the search.
+        default: the space's default config, flat.
+        plan: of the launch.
+        has_pictures: whether trials get pictures: not where thousands of heads are trained.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        key: str,
+        folder: SearchFolder,
+        *,
+        default: Mapping[str, Any],
+        plan: SearchPlan,
+        has_pictures: bool,
+    ) -> None:
+        self._tracker, self._folder = tracker, folder
+        self._note = LaunchNote(tracker, key, default=default, n_trials=plan.n_trials)
+        self._trials: TrialPages | None = None
+        if has_pictures:
+            self._trials = TrialPages(folder, self._drawn, shows_faces=plan.shows_faces)
+        self._had_weights: set[str] = set()
+
+    def open(self, records: Sequence[TrialRecord]) -> None:
+        """Begin, with what earlier launches left."""
+        self._note.tell(records, "running")
+        self._had_weights = self._with_weights(records)
+        if self._trials:
+            self._trials.catch_up(records)
+
+    def trial_ended(self, record: TrialRecord, records: Sequence[TrialRecord]) -> None:
+        """A trial has ended; `records` are all so far."""
+        self._note.keep_up(records)
+        if self._trials and record.end != "preempted":
+            self._trials.ask(record.trial_id)
+
+    def close(self, records: Sequence[TrialRecord], state: State) -> None:
+        """Say how it ended and whose weights are kept, and let the last pictures be drawn for a moment."""
+        if self._trials:
+            self._trials.close(CLOSE_S if state == "ended" else INTERRUPTED_S)
+            self._tell_weights(self._with_weights(records))
+        self._note.tell(records, state)
+
+    def _drawn(self, trial_id: str) -> None:
+        self._tracker.log_artifact(trial_id, self._folder.trial_dir(trial_id) / PICTURES_DIR, PICTURES_DIR)
+
+    def _tell_weights(self, kept: set[str]) -> None:
+        for trial_id in sorted(kept | self._had_weights):
+            place = str(self._folder.trial_dir(trial_id) / WEIGHTS_FILE) if trial_id in kept else "no longer kept"
+            self._tracker.set_tags(trial_id, {WEIGHTS_TAG: place})
+
+    def _with_weights(self, records: Sequence[TrialRecord]) -> set[str]:
+        return {r.trial_id for r in records if (self._folder.trial_dir(r.trial_id) / WEIGHTS_FILE).is_file()}
+
+
+def describe_table(table: FaceTable) -> dict[str, str]:
+    """A face table as MLflow's runs name what they worked on."""
+    info = table.info
+    faces = {"classes": info.classes, "rows": info.rows, "image_px": info.image_px, "channels": info.channels}
+    return {
+        "name": table.origin.rstrip("/").rpartition("/")[2] or "faces",
+        "digest": info.content_hash[:36],
+        "source_type": "local" if "://" not in table.origin else "external",
+        "source": json.dumps({"uri": table.origin}),
+        "profile": json.dumps(faces),
+    }
