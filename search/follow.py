@@ -23,6 +23,7 @@ from search.resources import Resources, plan_resources
 from search.run_log import NoRuns
 from search.state import SearchState, settle_runs
 from search.stopping import Stopping, in_words, measure_stopping
+from search.study_file import OPTUNA_FILE, write_study
 from search.study_journal import StudyJournal
 from search.tracking import Tracker
 from spaces.errors import SearchError
@@ -140,6 +141,7 @@ def follow(
             recorder.close_open_trials()
             journal.close()
             pack_runs.close_open_packs()
+            folder.patience(lambda: write_study(state.sampler.study, folder.path / OPTUNA_FILE, name=folder.name))
         finally:
             screen.close()
             records = list(recorder.records.values())

@@ -50,7 +50,7 @@ ALLOWED = {
         "search/report/*.py",
         "search/trial_pictures.py",
     ],
-    "optuna": ["search/sampler.py", "search/searcher.py"],
+    "optuna": ["search/sampler.py", "search/searcher.py", "search/study_file.py"],
     "albumentations": ["trainables/data/augment.py"],
     "timm": ["trainables/models/*.py", "trainables/checkpoint.py"],
     "onnx": ["search/onnx_export.py"],

@@ -200,4 +200,5 @@ def _print_outcome(document: dict[str, Any]) -> None:
         console.print(f"to go on      affectune resume {name} --storage {storage}", markup=False)
     if document["best_trial"]:
         console.print(f"next          affectune ensemble {name} --storage {storage}", markup=False)
+        console.print(f"on one page   affectune report {name} --storage {storage}", markup=False)
     console.print(f"trials in UI  affectune ui --storage {storage}", markup=False)

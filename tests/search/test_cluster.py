@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +57,22 @@ def test_local_ray_stays_on_this_machine(own_environment: None) -> None:
 
     assert constants.ENABLE_RAY_CLUSTER is False
     assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+
+
+@pytest.mark.slow
+def test_folder_with_too_long_a_path_for_rays_sockets_is_named_with_the_way_out(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 20)
+    folder.mkdir()
+    program = "from search.cluster import start_ray; start_ray(None)"
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=CHECKOUT,
+        env={**os.environ, "RAY_TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("spaces.errors.SearchError: Ray must be reachable, got validate_socket_filename failed")
+    assert last.endswith("name a folder with a shorter path for Ray's own files (RAY_TMPDIR=/tmp)")

@@ -1,0 +1,46 @@
+"""The study as a file that Optuna's own tools open: `optuna-dashboard runs/NAME/optuna.log`."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import BaseJournalBackend
+
+from trainables.outputs import write_text
+
+OPTUNA_FILE = "optuna.log"
+
+
+def write_study(study: optuna.Study, path: Path, *, name: str) -> None:
+    """Replace the file by one with this study.
+
+    Args:
+        study: with all its trials.
+        path: of the file, in the format of Optuna's journal storage.
+        name: of the study there.
+
+    Raises:
+        OutputError: it can't be written, or the disk is full.
+    """
+    lines = _Lines()
+    copy = optuna.create_study(storage=JournalStorage(lines), study_name=name, direction="maximize")
+    copy.add_trials(study.trials)
+    write_text(path, "".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in lines.logs))
+
+
+class _Lines(BaseJournalBackend):
+    """A journal in memory: Optuna's own file is locked and flushed for each of its lines."""
+
+    def __init__(self) -> None:
+        self.logs: list[dict[str, Any]] = []
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        """Lines from a number on."""
+        yield from self.logs[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """More lines."""
+        self.logs.extend(json.loads(json.dumps(logs)))
