@@ -1,7 +1,7 @@
-"""Pages of trials: their pictures are drawn while a search runs, by a process of its own at the lowest priority.
+"""Pages of trials: their pictures are drawn while a search runs, by a process of its own that gets what others leave.
 
 The driver asks for pictures where a trial has ended and never waits for them; MLflow gets them as they come. What was
-not drawn when a search ended is drawn by whoever launches it next.
+not drawn when a launch ended is drawn once a trial of the next one has.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from trainables.scores import SCORES_FILE
 PICTURES_DIR = "pictures"
 """Of a trial's folder."""
 CHECKOUT = Path(__file__).resolve().parents[1]
-CLOSE_S, INTERRUPTED_S = 20.0, 3.0
+CLOSE_S, INTERRUPTED_S = 20.0, 1.0
 """So long the last pictures are waited for; only searches of seconds have some left to draw."""
 
 
@@ -36,24 +36,26 @@ class TrialPages:
 
     def __init__(self, folder: SearchFolder, drawn: Callable[[str], None], *, shows_faces: bool = True) -> None:
         self._folder, self._drawn, self._shows_faces = folder, drawn, shows_faces
+        self._late: list[str] = []
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
     def catch_up(self, records: Sequence[TrialRecord]) -> None:
-        """Ask for those of trials that ended in earlier launches."""
-        for record in records:
-            if record.end is not None and not (self._folder.trial_dir(record.trial_id) / PICTURES_DIR).exists():
-                self.ask(record.trial_id)
+        """Ask for those of trials that ended in earlier launches, with the first that is asked for."""
+        ended = [record.trial_id for record in records if record.end is not None]
+        self._late = [trial_id for trial_id in ended if not (self._folder.trial_dir(trial_id) / PICTURES_DIR).exists()]
 
     def ask(self, trial_id: str) -> None:
         """Ask for a trial's pictures; one that left no scores has none."""
-        if not (self._folder.trial_dir(trial_id) / SCORES_FILE).is_file():
+        asked = [each for each in (trial_id, *self._late) if (self._folder.trial_dir(each) / SCORES_FILE).is_file()]
+        if trial_id not in asked:
             return
+        self._late = []
         with contextlib.suppress(OSError):  # no process, or it has died: the search goes on without pictures
             if self._process is None:
                 self._start()
             assert self._process is not None and self._process.stdin is not None
-            self._process.stdin.write(f"{trial_id}\n")
+            self._process.stdin.write("".join(f"{each}\n" for each in asked))
             self._process.stdin.flush()
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
@@ -131,6 +133,10 @@ def main() -> None:
     """Draw for a driver, which names trials line by line and hears of each when it is done. Its Ctrl-C is not ours."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(19)
+    with contextlib.suppress(
+        AttributeError, OSError
+    ):  # Linux alone: less than Ray's workers, which are nice themselves
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     folder, shows_faces = SearchFolder(Path(sys.argv[1])), sys.argv[2] == "with faces"
     for trial_id in draw_pages(folder, (line.strip() for line in sys.stdin), shows_faces=shows_faces):
         print(trial_id, flush=True)

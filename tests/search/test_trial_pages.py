@@ -92,15 +92,19 @@ def test_no_face_is_shown_where_none_shall_be(folder: SearchFolder) -> None:
 
 
 @pytest.mark.slow
-def test_next_launch_draws_what_is_missing(folder: SearchFolder) -> None:
+def test_next_launch_draws_what_is_missing_once_a_trial_of_its_own_has_ended(folder: SearchFolder) -> None:
     list(draw_pages(folder, ["t0000"]))
     drawn: list[str] = []
     pages = TrialPages(folder, drawn.append)
 
     pages.catch_up(folder.read_records())
     pages.close(timeout_s=60.0)
+    assert drawn == []
 
-    assert drawn == ["t0001"]
+    pages.catch_up(folder.read_records())
+    pages.ask("t0000")
+    pages.close(timeout_s=60.0)
+    assert drawn == ["t0000", "t0001"]
 
 
 @pytest.mark.slow
