@@ -133,9 +133,7 @@ def main() -> None:
     """Draw for a driver, which names trials line by line and hears of each when it is done. Its Ctrl-C is not ours."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(19)
-    with contextlib.suppress(
-        AttributeError, OSError
-    ):  # Linux alone: less than Ray's workers, which are nice themselves
+    with contextlib.suppress(AttributeError, OSError):  # Linux alone; Ray's workers are nice, too
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     folder, shows_faces = SearchFolder(Path(sys.argv[1])), sys.argv[2] == "with faces"
     for trial_id in draw_pages(folder, (line.strip() for line in sys.stdin), shows_faces=shows_faces):
