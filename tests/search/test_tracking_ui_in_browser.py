@@ -136,8 +136,9 @@ def test_page_of_the_launch_says_how_it_went_and_leads_to_its_trials(shown: Show
 
     page.get_by_text("against the default").first.wait_for(timeout=60_000)
     assert page.locator("table", has_text="differs from the default in").count() == 1
-    page.get_by_role("link", name="All trials, best first").click()
-    assert len(names_in_the_list(page)) == N_TRIALS
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="All trials, best first").click()
+    assert len(names_in_the_list(opened.value)) == N_TRIALS
 
 
 def test_picture_of_a_trial_is_shown(shown: Shown, page: "Page") -> None:
