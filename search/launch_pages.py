@@ -9,7 +9,7 @@ from search.launch_note import LaunchNote
 from search.leaderboard import State
 from search.plan import SearchPlan
 from search.tracking import Tracker
-from search.trial_pages import CLOSE_S, INTERRUPTED_S, PICTURES_DIR, TrialPages
+from search.trial_pages import INTERRUPTED_S, PICTURES_DIR, TrialPages
 from trainables.data.table import FaceTable
 from trainables.trainer import WEIGHTS_FILE
 
@@ -61,7 +61,7 @@ class LaunchPages:
     def close(self, records: Sequence[TrialRecord], state: State) -> None:
         """Say how it ended and whose weights are kept, and let the last pictures be drawn for a moment."""
         if self._trials:
-            self._trials.close(CLOSE_S if state == "ended" else INTERRUPTED_S)
+            self._trials.close(None if state == "ended" else INTERRUPTED_S)
             self._tell_weights(self._with_weights(records))
         self._note.tell(records, state)
 

@@ -58,8 +58,8 @@ class TrialPages:
             self._process.stdin.write("".join(f"{each}\n" for each in asked))
             self._process.stdin.flush()
 
-    def close(self, timeout_s: float = CLOSE_S) -> None:
-        """Let what was asked for be drawn, for so long."""
+    def close(self, timeout_s: float | None = None) -> None:
+        """Let what was asked for be drawn, for so long; for `CLOSE_S` if None."""
         process, self._process = self._process, None
         if process is None or self._reader is None:
             return
@@ -67,7 +67,7 @@ class TrialPages:
             assert process.stdin is not None
             process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout_s)
+            process.wait(CLOSE_S if timeout_s is None else timeout_s)
         process.kill()
         process.wait()
         self._reader.join(timeout=1.0)

@@ -22,6 +22,7 @@ def commands() -> list[list[str]]:
 def test_every_command_of_the_tutorial_does_what_the_page_says(
     ray_local: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("search.trial_pages.CLOSE_S", 0.0)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AFFECTUNE_STORAGE", raising=False)
 

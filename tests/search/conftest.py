@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,14 @@ def save_small_network(path: Path, spec: "NetworkSpec", *, seed: int) -> Path:
         torch.nn.init.normal_(network.heads.linear.weight, std=5.0)
     save_network(path, network.state_dict(), spec)
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def impatient_searches() -> Iterator[None]:
+    """Searches here end without waiting for their last pictures, but for the small one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("search.trial_pages.CLOSE_S", 0.0)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -157,6 +165,7 @@ def small_search(
     plan = SearchPlan(n_trials=5, max_concurrent=1, min_rung_trials=1)
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as screen:
         patch.setattr("search.launch.check_launch", lambda *_: None)  # it would not let a missing file pass
+        patch.setattr("search.trial_pages.CLOSE_S", 60.0)
         outcome = run_search(space, data=face_table.path, storage=storage, name="mini", plan=plan)
     return outcome, screen.getvalue()
 

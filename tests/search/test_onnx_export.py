@@ -117,7 +117,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save(folder / "dan", Design(encoder="dan", attention_fusion="concat", **SMALL)),  # type: ignore[arg-type]
         save(folder / "deviation", Design(encoder="deviation"), table_px=56, image_px=48),
         save(folder / "branches", Design(encoder="two_branch", appearance_backbone="test_resnet", **SMALL)),  # type: ignore[arg-type]
-        save(folder / "googlenet", Design(), "torchvision/googlenet"),
     ]
     network, spec = load_network(files[0])
     network.heads.linear.weight.data = network.heads.linear.weight.data.flip(0)

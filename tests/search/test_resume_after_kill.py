@@ -27,7 +27,7 @@ parameters:
   loss.label_smoothing: {uniform: [0.0, 0.6], default: 0.1}
 fixed: {model.backbone: test_efficientnet, model.weights: none, model.image_px: 32, train.epochs: 2}
 """
-N_TRIALS = 5
+N_TRIALS = 4
 
 
 def start(*words: str) -> "subprocess.Popen[str]":
