@@ -88,13 +88,15 @@ def runs_link(base: str, experiment_id: str, *, search_id: str, kind: str = "tri
         experiment_id: MLflow's number of the experiment.
         search_id: the journal's mark of the search.
         kind: `trial`, `bag`, `ensemble` or `search`.
+
+    MLflow's pages have two sides; without a word it is the one of language models.
     """
     chosen = f"tags.\"affectune.search_id\" = '{search_id}' and tags.\"affectune.kind\" = '{kind}'"
     order = quote("metrics.`best/macro_f1`", safe="")
     where = quote(chosen, safe="")
     return (
         f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs"
-        f"?searchFilter={where}&orderByKey={order}&orderByAsc=false"
+        f"?searchFilter={where}&orderByKey={order}&orderByAsc=false&workflowType=machine_learning"
     )
 
 

@@ -246,5 +246,5 @@ def test_runs_link_filters_by_search_and_sorts_best_first() -> None:
         "http://127.0.0.1:5000/#/experiments/7/runs"
         "?searchFilter=tags.%22affectune.search_id%22%20%3D%20%27abc%27"
         "%20and%20tags.%22affectune.kind%22%20%3D%20%27trial%27"
-        "&orderByKey=metrics.%60best%2Fmacro_f1%60&orderByAsc=false"
+        "&orderByKey=metrics.%60best%2Fmacro_f1%60&orderByAsc=false&workflowType=machine_learning"
     )
