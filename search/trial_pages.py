@@ -21,7 +21,7 @@ from trainables.scores import SCORES_FILE
 PICTURES_DIR = "pictures"
 """Of a trial's folder."""
 CHECKOUT = Path(__file__).resolve().parents[1]
-CLOSE_S, INTERRUPTED_S = 20.0, 1.0
+CLOSE_S, INTERRUPTED_S = 8.0, 1.0
 """So long the last pictures are waited for; only searches of seconds have some left to draw."""
 
 
