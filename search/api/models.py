@@ -185,13 +185,17 @@ class Model:
         Raises:
             ModelError: there is no such model.
             DataError: the source can't be read, or no face in it is of the model's classes.
+            UsageError: another split of a face table is named than its sealed test.
         """
         from search.evaluate import evaluate_source, evaluate_table
         from search.named_table import is_table, open_named_table
+        from spaces.errors import UsageError
         from trainables.data.columns import ColumnNames
         from trainables.data.sources import read_source
 
         if is_table(source):
+            if split not in (None, "test"):
+                raise UsageError(f"split must be test where the source is a face table, got {split}: {source}")
             return evaluate_table(self.place, open_named_table(source))
         columns = ColumnNames(image=image_column, label=label_column, subject=subject_column)
         return evaluate_source(self.place, read_source(Path(source), columns), classes=classes, split=split)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 _MARK = "affectune: "
 """Before the sentence in which a command says why it ended."""
 _LAST_CHARS = 2000

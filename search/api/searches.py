@@ -90,7 +90,8 @@ class Search:
             began_s = time.monotonic()
             code = self._process.exit_code if self._process else None  # first: what it wrote is all there then
             status = self.status()
-            if tell is not None:
+            n_ended = sum(n for end, n in status.ends.items() if end != "open")
+            if tell is not None and n_ended > len(told):
                 _tell_ends(self._open.read_records(), told, asked=status.n_trials, tell=tell)
             if self._process is not None and code not in (None, 0, INTERRUPTED_CODE):
                 raise _search_error(self._process.complaint)
@@ -98,7 +99,7 @@ class Search:
             if is_over or time.monotonic() >= until_s:
                 return status
             took_s = time.monotonic() - began_s
-            time.sleep(max(POLL_S, _LEFT_BY_POLLING * took_s))
+            time.sleep(min(max(POLL_S, _LEFT_BY_POLLING * took_s), max(0.0, until_s - time.monotonic())))
 
     def stop(self, *, timeout_s: float = 60.0) -> "SearchStatus":
         """End a search that was launched from here as Ctrl-C does; `resume` goes on with it.

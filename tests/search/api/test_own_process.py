@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from search.api.own_process import OwnProcess
+from search.api.own_process import CHECKOUT, OwnProcess
 
 
 def run(tmp_path: Path, *words: str) -> OwnProcess:
@@ -39,3 +39,7 @@ def test_complaint_is_the_sentence_of_the_command(tmp_path: Path, words: tuple[s
     assert process.exit_code in (1, 2)
     assert "got" in process.complaint and "\n" not in process.complaint
     assert not process.complaint.startswith("affectune:")
+
+
+def test_command_is_the_one_of_this_checkout() -> None:
+    assert (CHECKOUT / "search" / "cli.py").is_file() and (CHECKOUT / "setup.cfg").is_file()
