@@ -91,7 +91,7 @@ class Search:
             code = self._process.exit_code if self._process else None  # first: what it wrote is all there then
             status = self.status()
             n_ended = sum(n for end, n in status.ends.items() if end != "open")
-            if tell is not None and n_ended > len(told):
+            if tell is not None and n_ended != len(told):
                 _tell_ends(self._open.read_records(), told, asked=status.n_trials, tell=tell)
             if self._process is not None and code not in (None, 0, INTERRUPTED_CODE):
                 raise _search_error(self._process.complaint)
