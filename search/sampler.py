@@ -81,7 +81,7 @@ class StudySampler:
         self.seed = seed
         self.n_startup = n_startup if n_startup is not None else min(10, max(4, len(space.parameters)))
         self._most_seen = most_seen
-        self._study = _new_study()
+        self._study = new_study()
         self._n_seen = 0
         self._first = space.initial_points()
         self._proposals: dict[str, _Proposal] = {}
@@ -97,7 +97,7 @@ class StudySampler:
     @property
     def study(self) -> optuna.Study:
         """Optuna's record of all trials, made anew for whoever asks."""
-        study = _new_study()
+        study = new_study()
         for trial_id, proposal in self._proposals.items():
             self._enter(study, trial_id, proposal)
         return study
@@ -257,7 +257,7 @@ class StudySampler:
         kept = {trial_id for trial_id, _ in best} | set(self._running)
         latest = [trial_id for trial_id, _ in reversed(scored) if trial_id not in kept]
         kept |= set(latest[: max(0, 5 * self._most_seen // 6 - len(best))])
-        before, self._study = self._study.get_trials(deepcopy=False, states=_SCORED), _new_study()
+        before, self._study = self._study.get_trials(deepcopy=False, states=_SCORED), new_study()
         self._study.add_trials(trial for trial in before if trial.user_attrs.get("trial_id") in kept)
         for trial_id, proposal in self._running.items():
             proposal.study_trial = self._enter(self._study, trial_id, proposal)
@@ -301,12 +301,12 @@ def _replayed(space: SearchSpace, seed: int, events: Sequence[Event], n_startup:
     return StudySampler.replay(space, seed, events, n_startup=n_startup, most_seen=most_seen)
 
 
-def _new_study() -> optuna.Study:
-    """A study in memory, without Optuna's line about it."""
+def new_study(**where: Any) -> optuna.Study:
+    """A study, without Optuna's line about it; in memory, where Optuna's words for storage and name say nothing else."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        return optuna.create_study(direction="maximize")
+        return optuna.create_study(direction="maximize", **where)
     finally:
         optuna.logging.set_verbosity(verbosity)
 

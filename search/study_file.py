@@ -9,6 +9,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
+from search.sampler import new_study
 from trainables.outputs import write_text
 
 OPTUNA_FILE = "optuna.log"
@@ -26,7 +27,7 @@ def write_study(study: optuna.Study, path: Path, *, name: str) -> None:
         OutputError: it can't be written, or the disk is full.
     """
     lines = _Lines()
-    copy = optuna.create_study(storage=JournalStorage(lines), study_name=name, direction="maximize")
+    copy = new_study(storage=JournalStorage(lines), study_name=name)
     copy.add_trials(study.trials)
     write_text(path, "".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in lines.logs))
 

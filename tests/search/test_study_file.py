@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import optuna
+import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -50,8 +51,11 @@ def test_optuna_reads_the_study_from_its_file(tmp_path: Path) -> None:
     assert (read.best_value, read.direction.name) == (0.5, "MAXIMIZE")
 
 
-def test_file_is_replaced_and_leaves_nothing_beside(tmp_path: Path) -> None:
+def test_file_is_replaced_without_a_word_and_leaves_nothing_beside(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     for _ in range(2):
         write_study(sampler().study, tmp_path / "optuna.log", name="faces")
 
+    assert capfd.readouterr() == ("", "")
     assert [file.name for file in tmp_path.iterdir()] == ["optuna.log"]
