@@ -302,7 +302,7 @@ def _replayed(space: SearchSpace, seed: int, events: Sequence[Event], n_startup:
 
 
 def new_study(**where: Any) -> optuna.Study:
-    """A study, without Optuna's line about it; in memory, where Optuna's words for storage and name say nothing else."""
+    """A study without Optuna's line about it, in memory unless Optuna's words for storage and name say where."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
