@@ -19,13 +19,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.checkout import CHECKOUT
 from search.interrupts import polite_kill
 from search.privacy import keep_private
 
 if TYPE_CHECKING:
     from search.command_parser import CommandParser
-
-CHECKOUT = Path(__file__).resolve().parents[1]
 
 _QUIET = {"RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0"}
 

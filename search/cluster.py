@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.address import check_address
 from search.autoscaler import read_autoscaler
+from search.checkout import CHECKOUT, path_with_checkout
 from search.environment import MARK_FILE, clock_sentence, compare, look_around
 from search.interrupts import kept_signals
 from search.machines import Machine, machine_of, startable
@@ -23,7 +24,6 @@ from spaces.errors import SearchError
 from trainables.outputs import staging_folder
 from trainables.shared_clock import clock_lead_s
 
-CHECKOUT = Path(__file__).resolve().parent.parent
 SETTINGS = {
     "RAY_memory_monitor_refresh_ms": "0",  # Ray's kill ends a whole search; the kernel's, one worker
     "RAY_DEDUP_LOGS": "0",
@@ -92,9 +92,7 @@ def _local_options() -> dict[str, Any]:
 
     for name, value in PRIVATE_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    before = os.environ.get("PYTHONPATH", "")
-    if str(CHECKOUT) not in before.split(os.pathsep):
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CHECKOUT), before]))
+    os.environ["PYTHONPATH"] = path_with_checkout()
     os.environ[constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     constants.ENABLE_RAY_CLUSTER = False  # Ray's own switch between this machine alone and all its networks
     return {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}

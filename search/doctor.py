@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from search.checkout import CHECKOUT
 from search.privacy import PRIVATE_ENVIRONMENT
 
 State = Literal["ok", "warn", "wrong"]
-CHECKOUT = Path(__file__).resolve().parents[1]
 WANTED_PYTHON = (3, 11)
 GIB = 1024**3
 LEAST_MEMORY, GOOD_MEMORY = 4 * GIB, 8 * GIB

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from search.checkout import CHECKOUT
 from search.folder import SearchFolder, TrialRecord
 from search.privacy import PRIVATE_ENVIRONMENT
 from trainables.outputs import new_folder
@@ -20,7 +21,6 @@ from trainables.scores import SCORES_FILE
 
 PICTURES_DIR = "pictures"
 """Of a trial's folder."""
-CHECKOUT = Path(__file__).resolve().parents[1]
 CLOSE_S, INTERRUPTED_S = 8.0, 1.0
 """So long the last pictures are waited for; only searches of seconds have some left to draw."""
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+from search.checkout import path_with_checkout
+
 _MARK = "affectune: "
 """Before the sentence in which a command says why it ended."""
 _LAST_CHARS = 2000
@@ -30,9 +31,8 @@ class OwnProcess:
     def __init__(self, words: Sequence[str], log: Path) -> None:
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        before = os.environ.get("PYTHONPATH", "")
         environment = {name: value for name, value in os.environ.items() if name not in _COLOURS}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CHECKOUT), before]))
+        environment["PYTHONPATH"] = path_with_checkout()
         with log.open("ab") as output:
             self._log_start = output.tell()
             self._process = subprocess.Popen(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster import CHECKOUT, _joining_options, _local_options
+from search.checkout import CHECKOUT
+from search.cluster import _joining_options, _local_options
 
 
 @pytest.fixture

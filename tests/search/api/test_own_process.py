@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from search.api.own_process import CHECKOUT, OwnProcess
+from search.api.own_process import OwnProcess
+from search.checkout import CHECKOUT
 
 
 def run(tmp_path: Path, *words: str) -> OwnProcess:
