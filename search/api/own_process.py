@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from search.checkout import path_with_checkout
+from spaces.errors import SearchError
 
 _MARK = "affectune: "
 """Before the sentence in which a command says why it ended."""
@@ -67,3 +69,36 @@ class OwnProcess:
         """Ctrl-C."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGINT)
+
+    def wait_for(self, has_begun: Callable[[], bool]) -> None:
+        """Until it has begun its work, or has ended well. Raises SearchError with its complaint where it failed."""
+        while True:
+            code = self.exit_code
+            if code == 0 or (code is None and has_begun()):
+                return
+            if code is not None:
+                raise SearchError(self.complaint)
+            time.sleep(0.1)
+
+    def follow(self, tell: Callable[[str], object] | None) -> None:
+        """Hand on what it prints until it ends; whoever leaves early ends it too.
+
+        Raises:
+            SearchError: it failed; with its complaint.
+        """
+        n_told = 0
+        try:
+            while True:
+                code, text = self.exit_code, self.text
+                n_whole = len(text) if code is not None else text.rfind("\n") + 1
+                if tell is not None and n_whole > n_told:
+                    tell(text[n_told:n_whole].rstrip("\n"))
+                n_told = n_whole
+                if code is not None:
+                    break
+                time.sleep(0.2)
+        except BaseException:
+            self.interrupt()
+            raise
+        if code:
+            raise SearchError(self.complaint)

@@ -16,7 +16,6 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from search.api.models import Ensemble
 from search.api.own_process import OwnProcess
+from spaces.errors import SearchError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +94,7 @@ class Search:
             if tell is not None and n_ended != len(told):
                 _tell_ends(self._open.read_records(), told, asked=status.n_trials, tell=tell)
             if self._process is not None and code not in (None, 0, INTERRUPTED_CODE):
-                raise _search_error(self._process.complaint)
+                raise SearchError(self._process.complaint)
             is_over = status.state in ("ended", "interrupted") if self._process is None else code is not None
             if is_over or time.monotonic() >= until_s:
                 return status
@@ -108,12 +108,12 @@ class Search:
             SearchError: it was not launched from here, or does not end in time.
         """
         if self._process is None:
-            raise _search_error(f"search must have been launched from here to be stopped, got another: {self.name}")
+            raise SearchError(f"search must have been launched from here to be stopped, got another: {self.name}")
         self._process.interrupt()
         until_s = time.monotonic() + timeout_s
         while self._process.exit_code is None:
             if time.monotonic() > until_s:
-                raise _search_error(f"search must end within {timeout_s:g} s, got none of that: {self.name}")
+                raise SearchError(f"search must end within {timeout_s:g} s, got none of that: {self.name}")
             time.sleep(0.1)
         return self.status()
 
@@ -134,7 +134,7 @@ class Search:
         words += _options({"trials": trials, "time-budget": time_budget})
         n_launches = self._open.read_manifest().n_launches
         process = OwnProcess(words, _log_of(self.folder))
-        _wait_for(process, lambda: self._open.read_manifest().n_launches > n_launches)
+        process.wait_for(lambda: self._open.read_manifest().n_launches > n_launches)
         return Search(self.folder, process)
 
     def trials(self, *, whole_config: bool = False) -> "pd.DataFrame":
@@ -218,7 +218,7 @@ class Search:
         words = ["ensemble", self.name, *_storage_words(self.folder.parent)]
         chosen = {"bags": bags, "configs": configs, "members": members, "time-budget": time_budget, "seed": seed}
         process = OwnProcess([*words, *_options(chosen)], _log_of(self.folder))
-        _follow(process, tell=tell)
+        process.follow(tell)
         return self.ensemble()
 
     def ensemble(self) -> "Ensemble":
@@ -289,7 +289,7 @@ def launch_search(
         chosen |= {"seed": seed, "max-concurrent": max_concurrent, "cpus-per-trial": cpus_per_trial}
         chosen |= {"gpus-per-trial": gpus_per_trial, "address": address}
         process = OwnProcess([*words, *_options(chosen)], _log_of(folder))
-        _wait_for(process, lambda: not was_there and (folder / MANIFEST_FILE).exists())
+        process.wait_for(lambda: not was_there and (folder / MANIFEST_FILE).exists())
     return Search(folder, process)
 
 
@@ -330,39 +330,6 @@ def _log_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.log")
 
 
-def _wait_for(process: OwnProcess, has_begun: Callable[[], bool]) -> None:
-    """Until a command has begun its work, or has ended well. Raises SearchError with its complaint where it failed."""
-    while True:
-        code = process.exit_code
-        if code == 0 or (code is None and has_begun()):
-            return
-        if code is not None:
-            raise _search_error(process.complaint)
-        time.sleep(0.1)
-
-
-def _follow(process: OwnProcess, *, tell: Callable[[str], object] | None) -> None:
-    """Hand on what a command prints until it ends; whoever leaves early ends it too."""
-    n_told = 0
-    try:
-        while True:
-            code = process.exit_code
-            text = process.text
-            n_whole = len(text) if code is not None else text.rfind("\n") + 1
-            if tell is not None and n_whole > n_told:
-                tell(text[n_told:n_whole].rstrip("\n"))
-            n_told = n_whole
-            if code is not None:
-                break
-            time.sleep(0.2)
-    except BaseException:
-        with suppress(OSError):
-            process.interrupt()
-        raise
-    if code:
-        raise _search_error(process.complaint)
-
-
 def _tell_ends(
     records: "Sequence[TrialRecord]", told: set[str], *, asked: int | None, tell: Callable[[str], object]
 ) -> None:
@@ -378,9 +345,3 @@ def _tell_ends(
         of_all = f" of {asked}" if asked is not None else ""
         leads = "" if best is None else f", best {best.best_macro_f1:.4f} {best.trial_id}"
         tell(f"{record.trial_id} {record.end}{score}  | {len(told)}{of_all} trials{leads}")
-
-
-def _search_error(sentence: str) -> Exception:
-    from spaces.errors import SearchError
-
-    return SearchError(sentence)
