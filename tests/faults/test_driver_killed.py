@@ -19,7 +19,8 @@ from search.resume import resume_search
 if TYPE_CHECKING:
     from conftest import Scale
 
-EPOCHS = 4
+EPOCHS = 12
+"""An undisturbed search takes some 80 s then: each kill costs it an epoch under way and the loading of two workers."""
 TRIALS = {"small": 6, "full": 24}
 KILLS = {"small": 3, "full": 20}
 ENDED = re.compile(r"t\d{4} (?:completed|stopped) ")
