@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.checkout import CHECKOUT
-from search.interrupts import polite_kill
+from search.interrupts import INTERRUPTED_CODE, polite_kill
 from search.privacy import keep_private
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _guarded(run: Callable[[], int]) -> int:
     except AffectuneError as error:
         return _complain(_sentence(error), code=error.exit_code, error=error)
     except KeyboardInterrupt:
-        return _complain(_INTERRUPTED, code=130)
+        return _complain(_INTERRUPTED, code=INTERRUPTED_CODE)
     except BrokenPipeError:
         # Whoever read our output has left; Python must not try to flush it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -158,7 +158,7 @@ def _guarded(run: Callable[[], int]) -> int:
         return _complain(_DISK_ERRORS[error.errno] + where, error=error)
     except Exception as error:
         if _is_interrupt(error):
-            return _complain(_INTERRUPTED, code=130)
+            return _complain(_INTERRUPTED, code=INTERRUPTED_CODE)
         return _complain_of_bug(error)
 
 

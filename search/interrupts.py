@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+INTERRUPTED_CODE = 130
+"""Exit code of a command that was ended by either."""
+
 
 @contextmanager
 def polite_kill() -> Iterator[None]:

@@ -1,19 +1,10 @@
-"""The command line's work in Python, for notebooks and scripts:
-
-    from search import launch_search
-
-    search = launch_search("core", data="data/faces", trials=30)
-    search.wait()
-    search.trials()
-    model = search.build_ensemble().export("models/faces")
-    model.predict(["face.jpg"])
+"""A search for notebooks and scripts: to wait for, to look at, to go on with.
 
 Searches and final jobs run in processes of their own, as the commands do. A notebook whose kernel was restarted finds
 its search again with `open_search`.
 """
 
 import itertools
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from search.api.models import Ensemble
 from search.api.own_process import OwnProcess
+from search.interrupts import INTERRUPTED_CODE
 from spaces.errors import SearchError
 
 if TYPE_CHECKING:
@@ -31,12 +23,10 @@ if TYPE_CHECKING:
     from search.folder import SearchFolder, TrialRecord
     from search.report.canvas import Drawing
     from search.status import SearchStatus
-    from spaces.space import SearchSpace
 
 POLL_S = 1.0
 _LEFT_BY_POLLING = 10
 """Reading a search's folder takes at most one part in so many of the time."""
-INTERRUPTED_CODE = 130
 
 
 @dataclass(frozen=True)
@@ -130,10 +120,10 @@ class Search:
         Raises:
             SearchError: it can't go on; the reason is named.
         """
-        words = ["resume", self.name, *_storage_words(self.folder.parent)]
-        words += _options({"trials": trials, "time-budget": time_budget})
+        words = ["resume", self.name, *storage_words(self.folder.parent)]
+        words += options_of({"trials": trials, "time-budget": time_budget})
         n_launches = self._open.read_manifest().n_launches
-        process = OwnProcess(words, _log_of(self.folder))
+        process = OwnProcess(words, log_of(self.folder))
         process.wait_for(lambda: self._open.read_manifest().n_launches > n_launches)
         return Search(self.folder, process)
 
@@ -199,6 +189,10 @@ class Search:
         configs: int | None = None,
         members: int | None = None,
         time_budget: float | str | None = None,
+        also: Path | str | None = None,
+        objective: Literal["own", "mean", "worst"] = "own",
+        snapshots: int = 0,
+        soup: bool = False,
         seed: int = 0,
         tell: Callable[[str], object] | None = print,
     ) -> "Ensemble":
@@ -209,15 +203,20 @@ class Search:
             configs: best trials that bags repeat.
             members: at most.
             time_budget: for all bags together, in seconds or as text ("20m").
+            also: labelled faces of another kind, a table or a source, to be scored on too.
+            objective: choose by the search's own faces, or by both kinds: their mean, or the worse.
+            snapshots: late epochs of bags that may vote.
+            soup: average the weights of networks of one start, as one more candidate each.
             seed: of the bags.
             tell: is given the lines that the job prints; None for silence.
 
         Raises:
             SearchError: the job can't be done; the reason is named.
         """
-        words = ["ensemble", self.name, *_storage_words(self.folder.parent)]
-        chosen = {"bags": bags, "configs": configs, "members": members, "time-budget": time_budget, "seed": seed}
-        process = OwnProcess([*words, *_options(chosen)], _log_of(self.folder))
+        words = ["ensemble", self.name, *storage_words(self.folder.parent)]
+        chosen: dict[str, Any] = {"bags": bags, "configs": configs, "members": members, "time-budget": time_budget}
+        chosen |= {"seed": seed, "also": also, "objective": objective, "snapshots": snapshots, "soup": soup}
+        process = OwnProcess([*words, *options_of(chosen)], log_of(self.folder))
         process.follow(tell)
         return self.ensemble()
 
@@ -235,64 +234,6 @@ class Search:
         return Ensemble(self.folder, content)
 
 
-def launch_search(
-    space: "SearchSpace | Path | str",
-    *,
-    data: Path | str,
-    name: str | None = None,
-    fix: Mapping[str, Any] | None = None,
-    trials: int | None = None,
-    time_budget: float | str | None = None,
-    first: str | None = None,
-    storage: Path | str | None = None,
-    tracking_uri: str | None = None,
-    seed: int = 0,
-    max_concurrent: int | None = None,
-    cpus_per_trial: float | None = None,
-    gpus_per_trial: float | Literal["auto"] | None = None,
-    address: str | None = None,
-) -> Search:
-    """Launch a search, in a process of its own.
-
-    Args:
-        space: a preset's name, a YAML file, or a space.
-        data: a face table: its folder, or a URI (s3://..., gs://...).
-        name: of the search; space, date and time if None.
-        fix: settings that are fixed over the space.
-        trials: at most; 30, or no limit beside a time budget, if None.
-        time_budget: in seconds, or as text ("20m").
-        first: `heads:N` trains N heads on frozen backbones first.
-        storage: where searches are kept; AFFECTUNE_STORAGE, else `runs` here, if None.
-        tracking_uri: of MLflow; a SQLite file in the storage if None.
-        seed: of the sampler.
-        max_concurrent: trials at once; all that fit if None.
-        cpus_per_trial, gpus_per_trial: what a trial takes.
-        address: of a running Ray cluster; a local one is started if None.
-
-    Returns:
-        The search, once its checks are passed and it has begun.
-
-    Raises:
-        SpaceError, ConfigError: the space makes no sense.
-        SearchError: it can't begin; the reason is named.
-    """
-    from search.folder import MANIFEST_FILE, default_name, default_storage
-
-    space = _space_of(space).fix(dict(fix or {}))
-    folder = (Path(storage) if storage is not None else default_storage()).absolute() / (name or default_name(space))
-    was_there = (folder / MANIFEST_FILE).exists()
-    with tempfile.TemporaryDirectory(prefix="affectune-") as held:
-        file = Path(held) / "space.yaml"
-        file.write_text(space.to_yaml(), encoding="utf-8")
-        words = ["search", str(file), "--data", str(data), "--name", folder.name, *_storage_words(folder.parent)]
-        chosen = {"trials": trials, "time-budget": time_budget, "first": first, "tracking-uri": tracking_uri}
-        chosen |= {"seed": seed, "max-concurrent": max_concurrent, "cpus-per-trial": cpus_per_trial}
-        chosen |= {"gpus-per-trial": gpus_per_trial, "address": address}
-        process = OwnProcess([*words, *_options(chosen)], _log_of(folder))
-        process.wait_for(lambda: not was_there and (folder / MANIFEST_FILE).exists())
-    return Search(folder, process)
-
-
 def open_search(name: str, *, storage: Path | str | None = None) -> Search:
     """A search that is there already, running or not.
 
@@ -308,26 +249,24 @@ def open_search(name: str, *, storage: Path | str | None = None) -> Search:
     return Search(open_folder(Path(storage) if storage is not None else default_storage(), name).path.absolute())
 
 
-def _gain(score: float | None, default: float | None) -> float | None:
-    return None if score is None or default is None else score - default
-
-
-def _space_of(space: "SearchSpace | Path | str") -> "SearchSpace":
-    from spaces.loading import load_space
-
-    return load_space(str(space)) if isinstance(space, Path | str) else space
-
-
-def _storage_words(storage: Path) -> list[str]:
+def storage_words(storage: Path) -> list[str]:
+    """For a command that works in a storage."""
     return ["--storage", str(storage)]
 
 
-def _options(chosen: Mapping[str, Any]) -> list[str]:
-    return [f"--{name}={value}" for name, value in chosen.items() if value is not None]
+def options_of(chosen: Mapping[str, Any]) -> list[str]:
+    """For a command, by the options' names. None and False leave one out, True is one without a value."""
+    given = {name: value for name, value in chosen.items() if value is not None and value is not False}
+    return [f"--{name}" if value is True else f"--{name}={value}" for name, value in given.items()]
 
 
-def _log_of(folder: Path) -> Path:
+def log_of(folder: Path) -> Path:
+    """Where a search's processes print to."""
     return folder.with_name(f"{folder.name}.log")
+
+
+def _gain(score: float | None, default: float | None) -> float | None:
+    return None if score is None or default is None else score - default
 
 
 def _tell_ends(

@@ -16,9 +16,6 @@ from search.commands.options import (
     storage_of,
 )
 
-INTERRUPTED_CODE = 130
-"""Exit code of a search that did not come to its end."""
-
 
 def register(subparsers: Any) -> None:
     """Add the two commands."""
@@ -153,6 +150,8 @@ def run_resume_command(args: argparse.Namespace) -> int:
 
 def _print(outcome: Any, *, as_json: bool) -> int:
     """Say what came out. Returns the exit code."""
+    from search.interrupts import INTERRUPTED_CODE
+
     document = _document(outcome)
     if as_json:
         print(json.dumps(document, indent=2))

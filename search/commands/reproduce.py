@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from search.commands.launch import INTERRUPTED_CODE
 from search.commands.options import add_resources, add_storage, at_least, duration_s, resources_of, storage_of
 
 _DESCRIPTION = """\
@@ -92,6 +91,8 @@ def run_reproduce_command(args: argparse.Namespace) -> int:
 
 def exit_code_of(document: Mapping[str, Any]) -> int:
     """130 where a Ctrl-C cut the rows off, 1 where none has a score, else 0."""
+    from search.interrupts import INTERRUPTED_CODE
+
     if document["interrupted"]:
         return INTERRUPTED_CODE
     return 0 if any(row["ours"] for row in document["rows"]) else 1

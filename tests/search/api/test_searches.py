@@ -1,11 +1,12 @@
 """Searches in Python: found, looked at, and what is wrong said as the command says it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 import search
+from search.cli import build_parser
 from search.folder import SearchFolder
 from spaces.errors import SearchError, SpaceError
 
@@ -102,6 +103,80 @@ def test_search_without_an_ensemble_says_so(made_search: Callable[..., SearchFol
 def test_unknown_preset_is_refused_before_a_process_is_started(tmp_path: Path) -> None:
     with pytest.raises(SpaceError, match=r"got 'cor'.*did you mean 'core'"):
         search.launch_search("cor", data="nowhere", storage=tmp_path)
+
+
+class Typed:
+    """A process that only keeps its words, as the command line reads them."""
+
+    def __init__(self, words: Sequence[str], log: Path) -> None:
+        self.settings = build_parser().parse_words(list(words))
+
+    def wait_for(self, has_begun: Callable[[], bool]) -> None:
+        """It has."""
+
+    def follow(self, tell: Callable[[str], object] | None) -> None:
+        """It has ended."""
+
+
+def kept_processes(monkeypatch: pytest.MonkeyPatch) -> list[Typed]:
+    """Those that would have been started."""
+    kept: list[Typed] = []
+
+    def start(words: Sequence[str], log: Path) -> Typed:
+        kept.append(Typed(words, log))
+        return kept[-1]
+
+    for module in ("launching", "searches"):
+        monkeypatch.setattr(f"search.api.{module}.OwnProcess", start)
+    return kept
+
+
+def test_every_argument_is_an_option_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    processes = kept_processes(monkeypatch)
+
+    search.launch_search(
+        "core",
+        data="faces",
+        name="all",
+        fix={"train.epochs": 3},
+        trials=5,
+        time_budget="20m",
+        first="heads:9",
+        storage=tmp_path,
+        tracking_uri="http://127.0.0.1:5000",
+        seed=3,
+        max_concurrent=2,
+        cpus_per_trial=0.5,
+        gpus_per_trial="auto",
+        resources={"memory": "8G", "spot": 1},
+        address="auto",
+        hang_after=90,
+        let_finish=0.2,
+        faces_in_mlflow=False,
+    )
+
+    found = processes[0].settings
+    assert (found.trials, found.time_budget, found.first, found.seed, found.silent_s) == (5, 1200.0, "heads:9", 3, 90.0)
+    assert (found.cpus_per_trial, found.gpus_per_trial, found.address) == (0.5, "auto", "auto")
+    assert dict(found.resources).keys() == {"memory", "spot"}
+    assert (found.let_finish, found.shows_faces, found.max_concurrent) == (0.2, False, 2)
+
+
+def test_every_argument_of_the_final_job_is_an_option_of_the_command(
+    made_search: Callable[..., SearchFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes = kept_processes(monkeypatch)
+    found = search.open_search("made", storage=made_search(n_trials=5).path.parent)
+
+    with pytest.raises(SearchError, match="affectune ensemble made"):  # the process did nothing
+        found.build_ensemble(
+            bags=2, configs=1, members=4, time_budget=60, also="wild", objective="worst", snapshots=3, soup=True, seed=7
+        )
+
+    settings = processes[0].settings
+    assert (settings.bags, settings.configs, settings.members, settings.time_budget) == (2, 1, 4, 60.0)
+    assert (settings.also, settings.objective, settings.snapshots) == ("wild", "worst", 3)
+    assert (settings.soup, settings.seed) == (True, 7)
 
 
 @pytest.mark.slow
