@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -49,13 +49,26 @@ class Check:
     advice: str = ""
 
 
-def examine(*, storage: Path, checkout: Path = CHECKOUT) -> list[Check]:
-    """Look at everything, start Ray, train two batches; half a minute."""
-    checks = [check_python(sys.version_info[:3]), *check_packages(checkout), check_spaces(checkout)]
-    checks += [check_torch(), check_torchvision(), check_import("ray.tune"), check_import("mlflow")]
-    checks += [check_cores(usable_cores()), check_memory(available_memory()), check_disk(storage)]
-    checks += [check_tracking(storage), check_training_step(), check_ray_starts()]
-    return checks + list(check_privacy())
+Look = Callable[[], Sequence[Check]]
+
+
+def examinations(*, storage: Path, checkout: Path = CHECKOUT) -> dict[str, Look]:
+    """What is looked at, in order, and the looks. Ray is started, two batches are trained: half a minute."""
+    return {
+        "Python and packages": lambda: [
+            check_python(sys.version_info[:3]),
+            *check_packages(checkout),
+            check_spaces(checkout),
+        ],
+        "PyTorch": lambda: [check_torch(), check_torchvision()],
+        "Ray": lambda: [check_import("ray.tune")],
+        "MLflow": lambda: [check_import("mlflow")],
+        "the machine": lambda: [check_cores(usable_cores()), check_memory(available_memory()), check_disk(storage)],
+        "the tracking database": lambda: [check_tracking(storage)],
+        "a training step": lambda: [check_training_step()],
+        "a start of Ray": lambda: [check_ray_starts()],
+        "what libraries report": lambda: list(check_privacy()),
+    }
 
 
 def check_python(version: tuple[int, int, int]) -> Check:

@@ -28,7 +28,7 @@ from search.other_faces import OtherFaces, probs_on_others, read_other_faces
 from search.people import score_people
 from search.plan import EnsemblePlan
 from search.prelaunch import open_same_table
-from search.progress import Told, progress_bars
+from search.progress import Told, progress_bars, waiting
 from search.ranking import usable
 from search.shortlist import notes_on_faces, notes_on_scores, shortlist
 from search.soup import clear_soups, make_soups
@@ -94,7 +94,8 @@ def build_ensemble(folder: SearchFolder, plan: EnsemblePlan, *, screen_to_stderr
         track_ensemble(tracker, ensemble, folder, records)
     finally:
         screen.close()
-        tracker.close(timeout_s=30.0)
+        with waiting("sending the last records to MLflow"):
+            tracker.close(timeout_s=30.0)
     return summary
 
 

@@ -17,6 +17,7 @@ from search.packs.console import PackConsole
 from search.packs.runs import PackRuns
 from search.packs.space import is_packed
 from search.plan import EnsemblePlan, SearchPlan
+from search.progress import waiting
 from search.ranking import count_ends, usable
 from search.recorder import Recorder
 from search.resources import Resources, plan_resources
@@ -224,7 +225,8 @@ def _close(
     try:
         folder.update_manifest(status=status, wall_s=wall_s)
     finally:
-        tracker.close(timeout_s=30.0)
+        with waiting("sending the last records to MLflow"):
+            tracker.close(timeout_s=30.0)
     folder.update_manifest(experiment_id=tracker.experiment_id, parent_run_id=tracker.run_id(parent))
 
 

@@ -8,6 +8,7 @@ from search.folder import SearchFolder, TrialRecord
 from search.launch_note import LaunchNote
 from search.leaderboard import State
 from search.plan import SearchPlan
+from search.progress import waiting
 from search.tracking import Tracker
 from search.trial_pages import INTERRUPTED_S, PICTURES_DIR, TrialPages
 from trainables.data.table import FaceTable
@@ -61,7 +62,8 @@ class LaunchPages:
     def close(self, records: Sequence[TrialRecord], state: State) -> None:
         """Say how it ended and whose weights are kept, and let the last pictures be drawn for a moment."""
         if self._trials:
-            self._trials.close(None if state == "ended" else INTERRUPTED_S)
+            with waiting("drawing the last pictures of trials"):
+                self._trials.close(None if state == "ended" else INTERRUPTED_S)
             self._tell_weights(self._with_weights(records))
         self._note.tell(records, state)
 

@@ -1,5 +1,6 @@
 """A bar on stderr for work that takes longer than a moment; nothing where there is no terminal."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,7 +20,13 @@ def progress_bars() -> Iterator[Told]:
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    with Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),  # what a program reads must not be drawn above the bars
+    ) as bars:
 
         def begin(step: str) -> Callable[[float], None]:
             task = bars.add_task(step, total=None)  # it only says that it lives until it is told a share

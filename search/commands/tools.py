@@ -2,7 +2,15 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from search.doctor import Check
+
+NAME_WIDTH = 24
+"""Of the column that says what the doctor looked at."""
 
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -63,22 +71,31 @@ def run_doctor(args: argparse.Namespace) -> int:
     """Examine and print; 1 where something is wrong."""
     from dataclasses import asdict
 
-    from search.doctor import examine
+    from search.doctor import examinations
     from search.folder import default_storage
+    from search.progress import waiting
 
-    checks = examine(storage=args.storage or default_storage())
+    checks: list[Check] = []
+    for what, look in examinations(storage=args.storage or default_storage()).items():
+        with waiting(f"looking at {what}"):
+            found = look()
+        checks += found
+        if not args.json:
+            _print_checks(found)
     n_wrong = sum(check.state == "wrong" for check in checks)
     if args.json:
         print(json.dumps({"ok": n_wrong == 0, "checks": [asdict(check) for check in checks]}, indent=2))
-        return 1 if n_wrong else 0
-    width = max(len(check.name) for check in checks)
-    for check in checks:
-        print(f"{check.state:<5}  {check.name:<{width}}  {check.found}")
-        if check.advice:
-            print(f"{'':<5}  {'':<{width}}  -> {check.advice}")
-    n_warn = sum(check.state == "warn" for check in checks)
-    print(f"{n_wrong} wrong, {n_warn} to look at, {len(checks) - n_wrong - n_warn} ok")
+    else:
+        n_warn = sum(check.state == "warn" for check in checks)
+        print(f"{n_wrong} wrong, {n_warn} to look at, {len(checks) - n_wrong - n_warn} ok")
     return 1 if n_wrong else 0
+
+
+def _print_checks(checks: "Sequence[Check]") -> None:
+    for check in checks:
+        print(f"{check.state:<5}  {check.name:<{NAME_WIDTH}}  {check.found}", flush=True)
+        if check.advice:
+            print(f"{'':<5}  {'':<{NAME_WIDTH}}  -> {check.advice}", flush=True)
 
 
 def _show_links(storage: Path, uri: str, *, base: str, opens: bool) -> None:

@@ -16,7 +16,8 @@ BROKEN = Check("torch", "wrong", "not installed", "make setup")
 def test_doctor_prints_what_to_do_and_leaves_with_1_when_something_is_wrong(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "examine", lambda *, storage: [FINE, BROKEN])
+    looks = {"Python": lambda: [FINE], "PyTorch": lambda: [BROKEN]}
+    monkeypatch.setattr(doctor, "examinations", lambda *, storage: looks)
 
     code = main(["doctor"])
 
@@ -27,8 +28,23 @@ def test_doctor_prints_what_to_do_and_leaves_with_1_when_something_is_wrong(
     assert out[-1] == "1 wrong, 0 to look at, 1 ok"
 
 
+def test_doctor_prints_what_it_has_seen_before_it_looks_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed: list[str] = []
+
+    def look() -> list[Check]:
+        printed.append(capsys.readouterr().out)
+        return [FINE]
+
+    monkeypatch.setattr(doctor, "examinations", lambda *, storage: {"Python": lambda: [FINE], "Ray": look})
+
+    assert main(["doctor"]) == 0
+    assert printed[0].split() == ["ok", "python", "3.11.7"]
+
+
 def test_doctor_prints_one_json_document(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(doctor, "examine", lambda *, storage: [FINE])
+    monkeypatch.setattr(doctor, "examinations", lambda *, storage: {"Python": lambda: [FINE]})
 
     code = main(["doctor", "--json"])
 
