@@ -1,27 +1,42 @@
 """MLflow's pages of a search of thirty trials in a browser: the links show what they say, charts and pictures draw."""
 
-import io
 import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from PIL import Image
 
 from search.folder import DEFAULT_TRIAL, SearchFolder
-from search.launch_note import LaunchNote
-from search.state import end_trial_run, epoch_metrics, start_trial_run
-from search.tracking import Tracker
-from search.tracking_server import charts_link, create_database, runs_link
+from search.tracking_server import charts_link, runs_link
 from search.tracking_ui import tracking_ui
+from spaces.loading import parse_space
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = pytest.mark.slow
+    from trainables.data.table import FaceTable
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 N_TRIALS = 30
+IS_A_PICTURE_SHOWN = """
+() => [...document.images].some(image => image.naturalWidth > 300 && image.naturalHeight > 200)
+"""
+SPACE = parse_space("""
+name: thirty
+description: networks of a second
+parameters:
+  optimiser.lr: {log_uniform: [1.0e-4, 1.0e-1], default: 1.0e-2}
+  loss.label_smoothing: {uniform: [0.0, 0.5], default: 0.1}
+  model.backbone: {choice: [test_efficientnet, test_resnet], default: test_efficientnet}
+fixed:
+  model.weights: none
+  model.image_px: 32
+  train.epochs: 3
+  train.batch_size: 32
+""")
 
 
 class Shown(NamedTuple):
@@ -46,46 +61,37 @@ class Shown(NamedTuple):
 
 @pytest.fixture(scope="module")
 def shown(
-    browser: "Browser", tmp_path_factory: pytest.TempPathFactory, make_search: Callable[..., SearchFolder]
+    browser: "Browser", ray_local: None, face_table: "FaceTable", tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Shown]:
-    """A server with a search of thirty trials, an ensemble among its runs, and another search beside it."""
+    """A server with a search of thirty trials and its ensemble, and another search beside it."""
+    from search.final import build_ensemble
+    from search.launch import run_search
+    from search.plan import EnsemblePlan, SearchPlan
+
     storage = tmp_path_factory.mktemp("runs")
-    database = storage / "mlflow.db"
-    create_database(database, artifact_root=storage / "mlartifacts")
-    record(make_search(storage / "other", n_trials=3, seed=5), database)
-    tracker = record(made := make_search(storage / "made", n_trials=N_TRIALS), database)
+    with redirect_stdout(StringIO()), pytest.MonkeyPatch.context() as patch:
+        run_search(SPACE, data=face_table.path, storage=storage, name="other", plan=SearchPlan(n_trials=2))
+        patch.setattr("search.trial_pages.CLOSE_S", 120.0)
+        plan = SearchPlan(n_trials=N_TRIALS)
+        folder = run_search(SPACE, data=face_table.path, storage=storage, name="thirty", plan=plan).folder
+        build_ensemble(folder, EnsemblePlan(n_bags=0))
+    search_id, run_ids = runs_of(folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with tracking_ui(database, port=port):
-        run_ids = {record.trial_id: str(tracker.run_id(record.trial_id)) for record in made.read_records()}
-        run_ids["search"] = str(tracker.run_id("search"))
-        yield Shown(f"http://127.0.0.1:{port}", str(tracker.experiment_id), tracker.search_id, run_ids, made)
+    with tracking_ui(storage / "mlflow.db", port=port):
+        yield Shown(f"http://127.0.0.1:{port}", folder.read_manifest().experiment_id or "", search_id, run_ids, folder)
 
 
-def record(folder: SearchFolder, database: Path) -> Tracker:
-    """Tell MLflow of a search as its driver would have."""
-    tracker = Tracker(f"sqlite:///{database}", folder.name, folder.tracking_dir)
-    key, records = tracker.start_search(name=folder.name), folder.read_records()
-    default = next(record for record in records if record.trial_id == DEFAULT_TRIAL)
-    for each in records:
-        start_trial_run(tracker, each, parent_key=key, default=default)
-        for epoch in each.history:
-            tracker.log_epoch(each.trial_id, epoch_metrics(epoch), step=int(epoch["epoch"]))
-        end_trial_run(tracker, each)
-    picture = folder.trial_dir(DEFAULT_TRIAL) / "pictures" / "confusion.png"
-    picture.parent.mkdir()
-    content = io.BytesIO()
-    Image.effect_noise((320, 240), 60).save(content, format="PNG")
-    picture.write_bytes(content.getvalue())
-    tracker.log_artifact(DEFAULT_TRIAL, picture.parent, "pictures")
-    tracker.start_run(f"{key}/ensemble", parent_key=key, name="ensemble", tags={"affectune.kind": "ensemble"})
-    tracker.end_run(f"{key}/ensemble", "completed")
-    tracker.flush(120.0)
-    LaunchNote(tracker, key, default=default.config, n_trials=len(records)).tell(records, "ended")
-    tracker.end_run(key, "completed")
-    assert tracker.close(timeout_s=120.0) == 0
-    return tracker
+def runs_of(folder: SearchFolder) -> tuple[str, dict[str, str]]:
+    """The mark of a search, and its runs in MLflow by their keys."""
+    from mlflow import MlflowClient
+
+    manifest = folder.read_manifest()
+    runs = MlflowClient(manifest.tracking_uri).search_runs([manifest.experiment_id], max_results=100)
+    keys = {run.data.tags["affectune.key"]: run.info.run_id for run in runs}
+    keys["ensemble"] = next(run.info.run_id for run in runs if run.data.tags["affectune.kind"] == "ensemble")
+    return runs[0].data.tags["affectune.search_id"], keys
 
 
 @pytest.fixture
@@ -108,13 +114,11 @@ def test_list_shows_the_trials_of_this_search_alone_best_first(shown: Shown, pag
 
     names = names_in_the_list(page)
 
-    records = shown.folder.read_records()
-    best_first = sorted(
-        (r for r in records if r.best_macro_f1 is not None), key=lambda r: (-(r.best_macro_f1 or 0.0), r.number)
-    )
-    assert len(names) == N_TRIALS
-    assert [name.split()[0] for name in names[: len(best_first)]] == [record.trial_id for record in best_first]
-    assert len({name[:20] for name in names}) == N_TRIALS
+    scores = {record.trial_id: record.best_macro_f1 for record in shown.folder.read_records()}
+    listed = [scores[name.split()[0]] for name in names]
+    scored = [score for score in listed if score is not None]
+    assert len(names) == N_TRIALS and len({name[:20] for name in names}) == N_TRIALS
+    assert listed[: len(scored)] == sorted(scored, reverse=True) and len(set(scored)) > 5
 
 
 def test_list_of_ensembles_shows_them_alone(shown: Shown, page: "Page") -> None:
@@ -141,10 +145,21 @@ def test_page_of_the_launch_says_how_it_went_and_leads_to_its_trials(shown: Show
     assert len(names_in_the_list(opened.value)) == N_TRIALS
 
 
-def test_picture_of_a_trial_is_shown(shown: Shown, page: "Page") -> None:
-    page.goto(shown.run(DEFAULT_TRIAL, "/artifacts/pictures/confusion.png"))
+@pytest.mark.parametrize("picture", ["confusion.png", "f1_by_class.png", "learning_curves.png", "most_wrong.jpg"])
+def test_picture_of_a_trial_is_shown(picture: str, shown: Shown, page: "Page") -> None:
+    page.goto(shown.run(DEFAULT_TRIAL, f"/artifacts/pictures/{picture}"))
 
-    page.wait_for_function(
-        "() => [...document.images].some(image => image.naturalWidth === 320 && image.naturalHeight === 240)",
-        timeout=60_000,
-    )
+    page.wait_for_function(IS_A_PICTURE_SHOWN, timeout=60_000)
+
+
+@pytest.mark.parametrize("picture", ["calibration.png", "confusion.png", "blending.png"])
+def test_picture_of_the_ensemble_is_shown(picture: str, shown: Shown, page: "Page") -> None:
+    page.goto(shown.run("ensemble", f"/artifacts/{picture}"))
+
+    page.wait_for_function(IS_A_PICTURE_SHOWN, timeout=60_000)
+
+
+def test_page_of_the_ensemble_says_what_to_expect_of_it(shown: Shown, page: "Page") -> None:
+    page.goto(shown.run("ensemble"))
+
+    page.get_by_text("sealed test").first.wait_for(timeout=60_000)
