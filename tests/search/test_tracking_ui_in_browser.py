@@ -71,7 +71,7 @@ def shown(
     storage = tmp_path_factory.mktemp("runs")
     with redirect_stdout(StringIO()), pytest.MonkeyPatch.context() as patch:
         run_search(SPACE, data=face_table.path, storage=storage, name="other", plan=SearchPlan(n_trials=2))
-        patch.setattr("search.trial_pages.CLOSE_S", 120.0)
+        patch.setattr("search.trial_pages.CLOSE_S", 20.0)  # the others take all cores
         plan = SearchPlan(n_trials=N_TRIALS)
         folder = run_search(SPACE, data=face_table.path, storage=storage, name="thirty", plan=plan).folder
         build_ensemble(folder, EnsemblePlan(n_bags=0))
