@@ -1,11 +1,13 @@
 """The study as a file that Optuna's own tools open: `optuna-dashboard runs/NAME/optuna.log`."""
 
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
@@ -28,6 +30,9 @@ def write_study(study: optuna.Study, path: Path, *, name: str) -> None:
     """
     lines = _Lines()
     copy = new_study(storage=JournalStorage(lines), study_name=name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        copy.set_metric_names(["macro-F1"])
     copy.add_trials(study.trials)
     write_text(path, "".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in lines.logs))
 

@@ -48,7 +48,7 @@ def test_optuna_reads_the_study_from_its_file(tmp_path: Path) -> None:
     assert [trial.params for trial in read.trials] == [trial.params for trial in before.trials]
     assert read.trials[1].intermediate_values == {1: 0.2, 2: 0.3}
     assert [trial.user_attrs["trial_id"] for trial in read.trials] == ["t0000", "t0001", "t0002", "t0003"]
-    assert (read.best_value, read.direction.name) == (0.5, "MAXIMIZE")
+    assert (read.best_value, read.direction.name, read.metric_names) == (0.5, "MAXIMIZE", ["macro-F1"])
 
 
 def test_file_is_replaced_without_a_word_and_leaves_nothing_beside(
