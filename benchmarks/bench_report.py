@@ -12,22 +12,22 @@ curves, timeline), on one page with plotly in it, opened in the same turns. It l
 Needs Chromium and the extra `browser`.
 """
 
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from measure import Row, Target, bench_arguments, compare, medians_in_turn, not_measured, report, wall_seconds
 
 HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE.parent / "tests" / "search"))
+sys.path.append(str(HERE.parent / "tests" / "tools"))
 
-from written_search import write_search  # noqa: E402 (its folder is on the path from here on)
+from chromium import find_chromium  # noqa: E402 (its folder is on the path from here on)
+from written_search import write_search  # noqa: E402
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUICK = Target(value_at_most=2)
 NAME = "the report of {:,} trials, {} px wide: until a browser has painted it"
 SINCE_NAVIGATION = """() => new Promise(done => {
@@ -77,49 +77,30 @@ def peer_page(folder: Any, arguments: Any) -> Path | None:
 
 
 def study_of(folder: Any) -> Any:
-    """The folder's trials as a study of Optuna's."""
-    import optuna
-
-    from search.sampler import new_study
-    from spaces.domains import Choice, Integer, LogUniform
+    """The folder's trials as a study: our sampler is given their settings as points, and told their scores."""
+    from search.sampler import StudySampler
     from spaces.loading import load_space
 
-    space, study = load_space(str(folder.path / "space.yaml")), new_study()
-    known: dict[str, Any] = {}
-    for parameter in space.parameters:
-        match parameter.domain:
-            case Choice(values=options):
-                known[parameter.name] = optuna.distributions.CategoricalDistribution(list(options))
-            case Integer(low=low, high=high):
-                known[parameter.name] = optuna.distributions.IntDistribution(low, high)
-            case domain:
-                is_log = isinstance(domain, LogUniform)
-                known[parameter.name] = optuna.distributions.FloatDistribution(domain.low, domain.high, log=is_log)
-    states = optuna.trial.TrialState
-    for record in folder.read_records():
-        is_scored = record.end in ("completed", "stopped") and record.best_macro_f1 is not None
-        epochs = {line["epoch"]: line["valid/macro_f1"] for line in record.history}
-        state = states.FAIL if not is_scored else states.COMPLETE if record.end == "completed" else states.PRUNED
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=state,
-                value=record.best_macro_f1 if is_scored else None,
-                params=dict(record.values),
-                distributions={name: known[name] for name in record.values},
-                intermediate_values=epochs,
-            )
-        )
-    return study
+    records = folder.read_records()
+    space = load_space(str(folder.path / "space.yaml"))
+    sampler = StudySampler(replace(space, points=tuple(record.values for record in records[1:])))
+    for record in records:
+        sampler.ask(record.trial_id)
+        for line in record.history:
+            sampler.report(record.trial_id, line["epoch"], line["valid/macro_f1"])
+        score, epoch = record.best_macro_f1, max(1, record.epochs)
+        sampler.tell(record.trial_id, record.end, value=score, epoch=epoch)
+    return sampler.study
 
 
 def shown(page: Path, peer: Path | None, arguments: Any) -> list[Row]:
     """Both pages in a browser, at both widths, in turn."""
     names = {width: NAME.format(arguments.trials, width) for width in (1440, 360)}
-    program = next((found for name in BROWSERS if (found := shutil.which(name))), "")
+    program = find_chromium()
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        program = ""
+        program = None
     if not program:
         return [not_measured(name, "s", why="no Chromium here", target=QUICK) for name in names.values()]
     with sync_playwright() as driver:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 import tempfile
 
 from search.privacy import keep_private
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from trainables.data.table import FaceTable
 
 ROOT = Path(__file__).resolve().parents[1]
+TOOLS = ROOT / "tests" / "tools"
+"""Modules that tests of several folders import."""
+if str(TOOLS) not in sys.path:
+    sys.path.append(str(TOOLS))
 COSTS = ("ray", "slow")
 """Markers from cheap to dear; a test without any of them is cheaper still."""
 
@@ -100,11 +105,10 @@ def ray_local() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def browser() -> "Iterator[Browser]":
     """Chromium without a window; tests that need it are skipped where it can't be started."""
-    import shutil
+    from chromium import find_chromium
 
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next((found for name in names if (found := shutil.which(name))), None)
+    program = find_chromium()
     if program is None:
         pytest.skip("needs Chromium: apt-get install chromium")
     with playwright.sync_playwright() as driver:

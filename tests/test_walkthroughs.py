@@ -4,7 +4,6 @@ Words that name a time, a number of trials or a device are shortened; everything
 """
 
 import os
-import re
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from pages import blocks_of, commands_of
 
 from search.cli import main
 
@@ -26,11 +26,10 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 TypeAll = Callable[..., dict[str, str]]
 
 
-def commands_of(page: str) -> list[list[str]]:
+def commands_of_ours(page: str) -> list[list[str]]:
     """The words of the page's commands of ours, without the program's name."""
-    blocks = re.findall(r"^```console\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in re.sub(r"\\\n\s*", "", block).splitlines()]
-    return [shlex.split(line.removeprefix("$ affectune ")) for line in lines if line.startswith("$ affectune ")]
+    words = [shlex.split(command) for command in commands_of(ROOT / page)]
+    return [typed[1:] for typed in words if typed[0] == "affectune"]
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def type_all(
 
     def go(page: str, shorter: Mapping[str, str] | None = None, without: tuple[str, ...] = ()) -> dict[str, str]:
         said: dict[str, str] = {}
-        for words in commands_of(page):
+        for words in commands_of_ours(page):
             if words[0] in without:
                 continue
             text = shlex.join(words)
@@ -170,8 +169,7 @@ def make_what_the_readme_has(folder: Path) -> None:
     save_file(timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict(), folder / LITE0)
     larger = torch.nn.Upsample(scale_factor=2)
     torch.jit.trace(larger, torch.zeros(1, 3, 48, 48)).save(str(folder / "realesrgan.pt"))  # type: ignore[no-untyped-call]
-    example = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    (folder / "small.yaml").write_text(example[0], encoding="utf-8")
+    (folder / "small.yaml").write_text(blocks_of(ROOT / "README.md", "yaml")[0], encoding="utf-8")
 
 
 def save_parquet(table: "FaceTable", split: str, out: Path) -> None:

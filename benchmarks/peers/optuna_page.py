@@ -1,6 +1,6 @@
-"""Optuna's figures of a study on one page. Part of bench_report.py; needs optuna, plotly and scikit-learn alone.
+"""Optuna's figures of a study on one page: PYTHON benchmarks/peers/optuna_page.py STUDY.log OUT.html
 
-PYTHON benchmarks/peers/optuna_page.py STUDY.log OUT.html
+Part of bench_report.py; needs optuna, plotly and scikit-learn alone.
 """
 
 import sys

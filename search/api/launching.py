@@ -1,12 +1,6 @@
-"""The command line's work in Python, for notebooks and scripts:
+"""The command line's work in Python, for notebooks and scripts: a search is launched.
 
-from search import launch_search
-
-search = launch_search("core", data="data/faces", trials=30)
-search.wait()
-search.trials()
-model = search.build_ensemble().export("models/faces")
-model.predict(["face.jpg"])
+search/__init__.py says what is offered, docs/python.md how it goes together.
 """
 
 import tempfile

@@ -1,19 +1,13 @@
 """An exported ensemble of three small untrained networks, a small search, and folders of searches that never ran."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from written_search import write_search
 
 from search.folder import SearchFolder
-
-HERE = Path(__file__).resolve().parent
-if str(HERE) not in sys.path:
-    sys.path.append(str(HERE))
-
-from written_search import write_search  # noqa: E402 (from this folder)
 
 if TYPE_CHECKING:
     from search.follow import SearchOutcome
