@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from search import follow
+from search import launch_books
 from search.console import SearchConsole
 from search.folder import SPACE_FILE, SearchFolder, SearchManifest, create_folder, open_folder
 from search.launch import run_search
@@ -71,7 +71,7 @@ def test_interrupted_search_goes_on_to_the_trials_asked_for_in_a_wider_space(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(follow, "SearchConsole", ImpatientConsole)
+        patched.setattr(launch_books, "SearchConsole", ImpatientConsole)
         cut = run_search(SPACE, data=face_table.path, storage=tmp_path, name="cut", plan=ONE_AT_A_TIME)
     before = open_folder(tmp_path, "cut").read_records()
 

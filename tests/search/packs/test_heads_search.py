@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from search import follow
+from search import launch_books
 from search.final import build_ensemble
 from search.first import read_handed
 from search.folder import SearchFolder, TrialRecord, open_folder
@@ -110,7 +110,7 @@ def test_pack_that_was_cut_is_closed_with_its_table_and_its_trials_end_in_anothe
 ) -> None:
     plan = SearchPlan(n_trials=16, max_concurrent=1)
     with monkeypatch.context() as patched:
-        patched.setattr(follow, "PackConsole", ImpatientConsole)
+        patched.setattr(launch_books, "PackConsole", ImpatientConsole)
         cut = run_search(HEADS, data=face_table.path, storage=tmp_path, name="h", plan=plan)
     tables = {path.name for path in cut.folder.packs_dir.iterdir()}
     running = runs_by_kind(tmp_path, "h", status="RUNNING")
