@@ -21,12 +21,13 @@ from typing import Any
 from measure import Row, Target, bench_arguments, compare, report
 
 from search.cluster import start_ray
-from search.folder import SearchFolder, SearchManifest, create_folder
+from search.folder import SearchFolder, SearchManifest
 from search.follow import follow, resources_of
 from search.plan import SearchPlan
 from search.privacy import keep_private
 from search.sampler import StudySampler
 from search.state import SearchState
+from search.storage import create_folder
 from search.tracking_server import default_tracking_uri
 from spaces.loading import load_space
 from trainables.data.synth import write_synth_table

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from search.artifact_files import check_artifact_files
 from search.evaluation import Evaluation, Tally
-from search.folder import default_storage
+from search.storage import default_storage
 from search.tracking_server import check_server, default_tracking_uri
 from search.tracking_ui import check_database
 from spaces.errors import DataError, ModelError, cut

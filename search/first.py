@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from search.folder import MANIFEST_FILE, MAX_NAME, SearchFolder, TrialRecord, create_folder
+from search.folder import MANIFEST_FILE, SearchFolder, TrialRecord
 from search.packs.space import BACKBONE_SETTINGS
 from search.ranking import usable
+from search.storage import MAX_NAME, create_folder
 from spaces.config import Value
 from spaces.errors import SearchError, SpaceError, UsageError
 from spaces.parameters import Parameter

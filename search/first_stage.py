@@ -25,13 +25,14 @@ from search.first import (
     with_points,
     write_handed,
 )
-from search.folder import MANIFEST_FILE, SPACE_FILE, SearchFolder, SearchManifest, TrialRecord, create_folder
+from search.folder import MANIFEST_FILE, SPACE_FILE, SearchFolder, SearchManifest, TrialRecord
 from search.folder_lock import only_driver
 from search.follow import FIDELITY_S, SearchOutcome, follow
 from search.plan import SearchPlan
 from search.ranking import usable
 from search.resources import Resources
 from search.state import load_state
+from search.storage import create_folder
 from search.study_journal import scores_of
 from search.tracking import Tracker
 from spaces.config import TrialConfig

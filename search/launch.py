@@ -6,7 +6,7 @@ from pathlib import Path
 
 from search.first import check_first, check_heads_folder
 from search.first_stage import measure_first, run_first
-from search.folder import SPACE_FILE, SearchManifest, create_folder
+from search.folder import SPACE_FILE, SearchManifest
 from search.folder_lock import only_driver
 from search.follow import SearchOutcome, follow, resources_of
 from search.gpu_sharing import share_gpus
@@ -18,6 +18,7 @@ from search.privacy import take_login
 from search.ready_nodes import start_nodes
 from search.sampler import StudySampler
 from search.state import SearchState
+from search.storage import create_folder
 from search.tracking_server import check_server, default_tracking_uri
 from spaces.space import SearchSpace
 from trainables.data.opening import absolute_data

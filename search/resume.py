@@ -14,7 +14,7 @@ from rich.console import Console
 
 from search.closing import close_books, is_complete
 from search.first_stage import is_unmeasured, measure_first, run_first
-from search.folder import SearchFolder, SearchManifest, open_folder
+from search.folder import SearchFolder, SearchManifest
 from search.folder_lock import only_driver
 from search.follow import CLOSING_S, SearchOutcome, closing_s, follow, resources_of
 from search.gpu_sharing import share_gpus
@@ -24,6 +24,7 @@ from search.privacy import take_login
 from search.ready_nodes import start_nodes
 from search.space_change import take_space, unchanged_space
 from search.state import SearchState, load_state
+from search.storage import open_folder
 from search.tracking_server import check_server
 from spaces.errors import UsageError
 from spaces.space import SearchSpace

@@ -19,6 +19,7 @@ import psutil
 from search.ends import TRIAL_ENDS
 from search.folder import ENSEMBLE_FILE, LOCK_FILE, STUDY_FILE, SearchFolder, SearchManifest, TrialRecord
 from search.privacy import hide_logins
+from search.storage import storage_words
 from search.tracking_journal import OPERATIONS, server_mark
 from trainables.pulse import PULSE_FILE
 
@@ -203,16 +204,16 @@ def _n_waiting(journal: Path, uri: str) -> int:
 
 
 def _next(folder: SearchFolder, state: State, *, is_at_heads: bool) -> str:
-    where = f"{folder.name} --storage {folder.path.parent}"
+    where = storage_words(folder.path.parent)
     if is_at_heads and state in ("running", "silent"):
-        return f"affectune status {folder.heads.name} --storage {folder.path.parent}"
+        return f"affectune status {folder.heads.name}{where}"
     if state == "running":
-        return f"affectune ui --storage {folder.path.parent}"
+        return f"affectune ui{where}"
     if state != "ended":
-        return f"affectune resume {where}"
+        return f"affectune resume {folder.name}{where}"
     if not (folder.path / ENSEMBLE_FILE).exists():
-        return f"affectune ensemble {where}"
-    return f"affectune export {where} --out DIR"
+        return f"affectune ensemble {folder.name}{where}"
+    return f"affectune export {folder.name}{where} --out DIR"
 
 
 def _changed_s(file: Path) -> float:

@@ -65,7 +65,8 @@ def launch_search(
         SpaceError, ConfigError: the space makes no sense.
         SearchError: it can't begin; the reason is named.
     """
-    from search.folder import MANIFEST_FILE, default_name, default_storage
+    from search.folder import MANIFEST_FILE
+    from search.storage import default_name, default_storage
 
     space = _space_of(space).fix(dict(fix or {}))
     folder = (Path(storage) if storage is not None else default_storage()).absolute() / (name or default_name(space))

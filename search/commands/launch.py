@@ -3,6 +3,7 @@
 import argparse
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from search.commands.options import (
@@ -103,9 +104,9 @@ def run_search_command(args: argparse.Namespace) -> int:
     if args.fix:
         space = space.fix(parse_fixes(args.fix))
     with waiting(LOADING):
-        from search.folder import default_name
         from search.launch import run_search
         from search.plan import SearchPlan
+        from search.storage import default_name
 
     plan = SearchPlan(
         n_trials=args.trials,
@@ -184,6 +185,8 @@ def _document(outcome: Any) -> dict[str, Any]:
 def _print_outcome(document: dict[str, Any]) -> None:
     from rich.console import Console
 
+    from search.storage import storage_words
+
     console = Console(highlight=False, soft_wrap=True)
     name = document["search"]
     if document["interrupted"]:
@@ -194,10 +197,10 @@ def _print_outcome(document: dict[str, Any]) -> None:
         score = f"{document['best_macro_f1']:.4f}"
         console.print(f"best trial    {document['best_trial']}, macro-F1 {score} on valid", markup=False)
     console.print(f"kept in       {document['folder']}", markup=False)
-    storage = document["folder"].rpartition("/")[0]
+    where = storage_words(Path(document["folder"]).parent)
     if document["interrupted"]:
-        console.print(f"to go on      affectune resume {name} --storage {storage}", markup=False)
+        console.print(f"to go on      affectune resume {name}{where}", markup=False)
     if document["best_trial"]:
-        console.print(f"next          affectune ensemble {name} --storage {storage}", markup=False)
-        console.print(f"on one page   affectune report {name} --storage {storage}", markup=False)
-    console.print(f"trials in UI  affectune ui --storage {storage}", markup=False)
+        console.print(f"next          affectune ensemble {name}{where}", markup=False)
+        console.print(f"on one page   affectune report {name}{where}", markup=False)
+    console.print(f"trials in UI  affectune ui{where}", markup=False)

@@ -128,7 +128,7 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
 
 def storage_of(args: argparse.Namespace) -> Path:
     """The storage that the words name, or the default."""
-    from search.folder import default_storage
+    from search.storage import default_storage
 
     return args.storage or default_storage()
 

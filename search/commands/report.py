@@ -29,9 +29,9 @@ def register(subparsers: Any) -> None:
 
 def run_report(args: argparse.Namespace) -> int:
     """Write it, and say where it is."""
-    from search.folder import open_folder
     from search.progress import progress_bars
     from search.report.job import track_report, write_report
+    from search.storage import open_folder
 
     folder = open_folder(storage_of(args), args.name)
     with progress_bars() as told:

@@ -22,8 +22,8 @@ def register(subparsers: Any) -> None:
 
 def run_status(args: argparse.Namespace) -> int:
     """Look, and say what is seen."""
-    from search.folder import open_folder
     from search.status import read_status
+    from search.storage import open_folder
 
     status = read_status(open_folder(storage_of(args), args.name))
     if args.json:

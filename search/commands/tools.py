@@ -41,7 +41,7 @@ def _add_doctor(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 def run_ui(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C; for a server's address, only print where to look."""
-    from search.folder import default_storage
+    from search.storage import default_storage
     from search.tracking_server import check_server, default_tracking_uri
     from search.tracking_ui import HOST, check_database, signals_as_interrupt, tracking_ui
     from spaces.errors import TrackingError
@@ -72,8 +72,8 @@ def run_doctor(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from search.doctor import examinations
-    from search.folder import default_storage
     from search.progress import waiting
+    from search.storage import default_storage
 
     checks: list[Check] = []
     for what, look in examinations(storage=args.storage or default_storage()).items():

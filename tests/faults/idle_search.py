@@ -17,13 +17,14 @@ from typing import Any
 from ray import tune
 
 from search.cluster import start_ray
-from search.folder import SearchManifest, create_folder
+from search.folder import SearchManifest
 from search.follow import follow, resources_of
 from search.plan import SearchPlan
 from search.privacy import keep_private
 from search.recorder import Recorder
 from search.sampler import StudySampler
 from search.state import SearchState
+from search.storage import create_folder
 from search.tracking_server import default_tracking_uri
 from spaces.loading import parse_space
 from trainables.data.table import open_table

@@ -11,12 +11,13 @@ import pytest
 
 from search import launch_books
 from search.console import SearchConsole
-from search.folder import SPACE_FILE, SearchFolder, SearchManifest, create_folder, open_folder
+from search.folder import SPACE_FILE, SearchFolder, SearchManifest
 from search.launch import run_search
 from search.plan import SearchPlan
 from search.resume import More, is_time_up, resume_search, time_left
 from search.sampler import StudySampler
 from search.state import new_record
+from search.storage import create_folder, open_folder
 from search.tracking import Tracker
 from search.tracking_server import default_tracking_uri
 from spaces.errors import SearchError, SpaceError, TrackingError, UsageError

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from search.folder import open_folder
 from search.launch import run_search
 from search.plan import SearchPlan
 from search.resume import More, resume_search
+from search.storage import open_folder
 from spaces.errors import SearchError
 from spaces.loading import parse_space
 from trainables.embeddings.cache import default_cache

@@ -12,11 +12,12 @@ import pytest
 from search import launch_books
 from search.final import build_ensemble
 from search.first import read_handed
-from search.folder import SearchFolder, TrialRecord, open_folder
+from search.folder import SearchFolder, TrialRecord
 from search.launch import run_search
 from search.packs.console import PackConsole
 from search.plan import EnsemblePlan, SearchPlan
 from search.resume import More, resume_search
+from search.storage import open_folder
 from spaces.loading import parse_space
 from trainables.scores import SCORES_FILE, load_scores
 from trainables.trainer import WEIGHTS_FILE
