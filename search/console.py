@@ -125,7 +125,7 @@ class SearchConsole:
             self._rank(line)
         numbers = f"macro-F1 {_number(line.macro_f1)}  best {_number(line.best_macro_f1)}"
         if (line.best_macro_f1 or 0.0) < (line.macro_f1 or 0.0):  # a trial's end looks again at its best epoch
-            numbers += " with all looks"
+            numbers += " over moved faces too"
         seconds = report.get("time/epoch_s")
         took = f"  {seconds:.1f} s" if seconds is not None else ""
         if "train/n_oom" in report:
@@ -156,6 +156,7 @@ class SearchConsole:
             is_first, self._closed = not self._closed, True
             live, self._live = self._live, None
         if live:
+            live.transient = not (self._n_trials or self._best or self._ends or self._running)  # nothing was to be done
             live.stop()
         elif is_first and (self._n_trials or self._ends or self._running):
             self.message(f"ended: {self._headline()}")
@@ -227,29 +228,46 @@ class SearchConsole:
         with self._lock:
             width, height = self._console.size
             elapsed = clock_text(self._clock() - self._begin)
-            head = Text(f"{elapsed}{self._remaining()}   {self._headline()}", style="bold")
-            ends = Text("\n".join(self._latest), style="dim", no_wrap=True, overflow="ellipsis")
-            room = (
-                height - 1 - 1 - 2 - (2 + len(self._best)) - len(self._latest)
-            )  # head, two titles each with its names
+            parts: list[RenderableType] = [Text(f"{elapsed}{self._remaining()}   {self._headline()}", style="bold")]
+            tables = 2 + len(self._best) if self._best else 0
+            room = height - 1 - 1 - 2 - tables - len(self._latest)  # the head, and a title with names over each table
             rows = list(self._running.values())[: max(room - 1, FEWEST_ROWS)]
-            title = f"running, {len(self._running)} of {self._n_slots} slots" if self._n_slots else "running"
             hidden = len(self._running) - len(rows)
-            running = trial_table(title + (f", {hidden} of them not shown" if hidden else ""), rows, width)
-            best = trial_table("best so far", self._best, width)
-        return Group(head, running, best, *([ends] if self._latest else []))
+            title = f"running, {len(self._running)} of {self._n_slots} slots" if self._n_slots else "running"
+            if rows:
+                parts.append(running_table(title + (f", {hidden} of them not shown" if hidden else ""), rows, width))
+            elif not self._closed:
+                parts.append(Text(title, style="italic"))
+            if self._best:
+                parts.append(best_table(self._best, width))
+            if self._latest:
+                parts.append(Text("\n".join(self._latest), style="dim", no_wrap=True, overflow="ellipsis"))
+        return Group(*parts)
 
 
-def trial_table(title: str, lines: list[TrialLine], width: int) -> Table:
-    """Trials a line each, as wide as the terminal."""
+def running_table(title: str, lines: list[TrialLine], width: int) -> Table:
+    """Trials that run, a line each, as wide as the terminal: how far each is, its latest epoch, its best one."""
+    table = _table(title, ("trial", "epoch", "macro-F1", "best", "loss"), width)
+    for line in lines:
+        numbers = (_number(line.macro_f1), _number(line.best_macro_f1), _number(line.train_loss, 3))
+        table.add_row(line.trial_id, line.progress, *numbers, escape(line.settings))
+    return table
+
+
+def best_table(lines: list[TrialLine], width: int) -> Table:
+    """The best trials, a line each, as wide as the terminal: the score that ranks them, and how they ended."""
+    table = _table("best so far", ("trial", "macro-F1", "epoch", "end"), width)
+    for line in lines:
+        end = f"[{END_STYLES[line.end]}]{line.end}[/]" if line.end in END_STYLES else line.end or "runs"
+        table.add_row(line.trial_id, _number(line.best_macro_f1), line.progress, end, escape(line.settings))
+    return table
+
+
+def _table(title: str, columns: Sequence[str], width: int) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim", width=width)
-    for name in ("trial", "epoch", "macro-F1", "best", "loss", "end"):
+    for name in columns:
         table.add_column(name, justify="left" if name in ("trial", "end") else "right", no_wrap=True)
     table.add_column("differs from the default in", ratio=1, no_wrap=True, overflow="ellipsis")
-    for line in lines:
-        end = f"[{END_STYLES.get(line.end, '')}]{line.end}[/]" if line.end in END_STYLES else line.end
-        numbers = (_number(line.macro_f1), _number(line.best_macro_f1), _number(line.train_loss, 3))
-        table.add_row(line.trial_id, line.progress, *numbers, end, escape(line.settings))
     return table
 
 

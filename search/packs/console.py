@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from search.console import SearchConsole, clock_text, trial_table
+from search.console import SearchConsole, best_table, clock_text
 from search.ends import TrialEnd
 from search.folder import TrialRecord
 
@@ -50,6 +50,6 @@ class PackConsole(SearchConsole):
     def _render(self) -> RenderableType:
         with self._lock:
             state = f"{clock_text(self._clock() - self._begin)}{self._remaining()}   {self._headline()}"
-            best = trial_table("best so far", self._best, self._console.width)
+            best = best_table(self._best, self._console.width)
             running = Text(f"{len(self._running)} heads in training", style="dim")
         return Group(Text(state, style="bold"), running, best)

@@ -171,7 +171,30 @@ def test_console_draws_running_and_best_trials_on_a_terminal() -> None:
     assert "5:00, about 6:00 left   1 of 12 trials (1 stopped), best 0.5000 t0001, default 0.3000" in head
     rows = [line.split() for line in best.splitlines() if line.startswith("t0")]
     assert [row[0] for row in rows] == ["t0001", "t0004", "t0003", "t0000", "t0002"]
-    assert rows[0] == ["t0001", "2/6", "0.5000", "0.5000", "1.250", "stopped", "lr=0.02"]
+    assert rows[0] == ["t0001", "0.5000", "2/6", "stopped", "lr=0.02"]
+    assert rows[1] == ["t0004", "0.4500", "2/6", "runs", "lr=0.05"]
+
+
+def test_terminal_shows_nothing_where_nothing_was_to_be_done() -> None:
+    out = io.StringIO()
+
+    SearchConsole(noun="bag", console=Console(file=out, width=100, force_terminal=True, color_system=None)).close()
+
+    assert out.getvalue().rpartition("\x1b[2K")[2].strip() == ""
+
+
+def test_best_of_an_ended_trial_stands_alone_where_its_last_look_differs() -> None:
+    out = io.StringIO()
+    following = SearchConsole(console=Console(file=out, width=100, height=30, force_terminal=True, color_system=None))
+    following.trial_started(_trial(0))
+    following.epoch("t0000", {**_report(6, 0.5), "best/macro_f1": 0.45})
+    following.trial_ended("t0000", "completed", best_macro_f1=0.45)
+
+    frame = _frame(following)
+    following.close()
+
+    assert ["t0000", "0.4500", "6/6", "completed"] in [line.split() for line in frame]
+    assert not any("0.5000" in line for line in frame)
 
 
 def test_live_view_fits_the_screen_and_says_what_it_leaves_out() -> None:
