@@ -80,7 +80,7 @@ def choose_ensemble(library: Library, *, max_members: int, seed: int, told: Told
         rows = _rows(weights, method=among[0])
         return Choice(among[0], rows, {row: _unestimated(library, own) for row, own in rows.items()})
     cross = cross_fit(library, {**ways, **row_ways}, seed=seed, progress=told)
-    judgement = judge(cross, library, among=among, seed=seed)
+    judgement = judge(cross, library, among=among, weights=weights, seed=seed)
     method = judgement.chosen
     rows = _rows(weights, method=method)
     kind, place = library.kinds[0], cross.place(method)

@@ -210,8 +210,10 @@ def _estimated(
     for name, own in weights.items():
         estimate = judgement.estimate(name, library, own)
         calibration = calibrate(cross.probs[0][cross.place(name)], kind.faces.labels, kind.units, seed=seed)
-        interval = [max(bound - lost, 0.0) for bound in (estimate.interval.low, estimate.interval.high)]
-        found.append(_Sized(own, calibration.temperature, estimate.chosen_on, estimate.score - lost, interval))
+        score = min(estimate.score - lost, estimate.chosen_on)
+        moved = score - estimate.score
+        interval = [max(bound + moved, 0.0) for bound in (estimate.interval.low, estimate.interval.high)]
+        found.append(_Sized(own, calibration.temperature, estimate.chosen_on, score, interval))
     return found
 
 

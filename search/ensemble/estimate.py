@@ -4,7 +4,7 @@ Sources: Varma & Simon 2006 (choosing inside the cross-validation); Tsamardinos 
 (bootstrap bias correction, BBC-CV), here with people drawn instead of rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +76,8 @@ class Judgement:
             way that the draw would have chosen, [draws].
         draws: for each kind, scores on bootstrap draws of the people.
         elsewhere: an order of the draws, [draws]; the luck of a draw stands for that of people elsewhere.
+        chosen_on: macro-F1 of what the ways chose, on the very faces they chose by, [kinds, ways]; infinite where it is
+            not known.
     """
 
     cross: CrossFit
@@ -84,6 +86,7 @@ class Judgement:
     losses: FloatArray
     draws: tuple[Draws, ...]
     elsewhere: IntArray
+    chosen_on: FloatArray
 
     @property
     def lost(self) -> float:
@@ -91,8 +94,14 @@ class Judgement:
         return max(0.0, float(self.losses.mean()))
 
     def score(self, name: str, *, kind: int = 0) -> float:
-        """The macro-F1 to expect of a way; that of the chosen one stands for choosing it, too."""
-        return float(self.scores[kind, self.cross.place(name)]) - (self.lost if name == self.chosen else 0.0)
+        """The macro-F1 to expect of a way; that of the chosen one stands for choosing it, too.
+
+        Never above the score on the faces it chose by, which flatters if anything. The cross-fitted one may lie above:
+        it is of answers that several choices gave, and the F1 of a class is not linear in them.
+        """
+        place = self.cross.place(name)
+        cross_fitted = float(self.scores[kind, place]) - (self.lost if name == self.chosen else 0.0)
+        return min(cross_fitted, float(self.chosen_on[kind, place]))
 
     def estimate(self, name: str, library: Library, weights: FloatArray, *, kind: int = 0) -> Estimate:
         """What to expect of a way on faces of a kind.
@@ -130,7 +139,14 @@ class Judgement:
         return Difference(gain, low, high)
 
 
-def judge(cross: CrossFit, library: Library, *, among: Sequence[str], seed: int = 0) -> Judgement:
+def judge(
+    cross: CrossFit,
+    library: Library,
+    *,
+    among: Sequence[str],
+    weights: Mapping[str, FloatArray] | None = None,
+    seed: int = 0,
+) -> Judgement:
     """Take the simplest of some ways that is within one standard error of the best.
 
     The standard error is that of the difference between the two on the same people. Choosing so is a choice as well: on
@@ -140,6 +156,7 @@ def judge(cross: CrossFit, library: Library, *, among: Sequence[str], seed: int 
         cross: of all ways.
         library: all faces.
         among: names to choose among, the simplest first.
+        weights: [candidates], what ways chose on all faces, by name; no score to expect is above theirs there.
         seed: of the draws.
     """
     generator = np.random.default_rng([seed, 0xD4A5])
@@ -153,7 +170,17 @@ def judge(cross: CrossFit, library: Library, *, among: Sequence[str], seed: int 
     outside = combined.outside[:, places]
     losses = outside[:, chosen] - outside[np.arange(len(outside)), on_draws]
     elsewhere = generator.permutation(len(losses))
-    return Judgement(cross, among[chosen], scores, losses, draws, elsewhere)
+    return Judgement(cross, among[chosen], scores, losses, draws, elsewhere, _chosen_on(cross, library, weights or {}))
+
+
+def _chosen_on(cross: CrossFit, library: Library, weights: Mapping[str, FloatArray]) -> FloatArray:
+    """[kinds, ways]: macro-F1 of votes on the faces they were chosen by; infinite for ways without one."""
+    return np.array(
+        [
+            [kind.faces.macro_f1_of_vote(weights[name]) if name in weights else np.inf for name in cross.names]
+            for kind in library.kinds
+        ]
+    )
 
 
 def _simplest_of_the_best(scores: FloatArray, errors: FloatArray) -> npt.NDArray[np.intp]:

@@ -150,6 +150,21 @@ def test_estimate_knows_how_good_the_score_was_that_chose(make_pool: Make, libra
     assert found.interval.low < found.score < found.interval.high
 
 
+def test_score_to_expect_is_not_above_the_one_it_was_chosen_by() -> None:
+    library = any_library(400)  # of whose faces a third is the macro-F1 of any vote
+    weights = {name: np.array([0.5, 0.5]) for name in "ab"}
+    cross = answered(right_about(0.8), right_about(0.9, seed=1))
+
+    flattering = judge(cross, library, among=["a", "b"]).estimate("b", library, weights["b"])
+    judgement = judge(cross, library, among=["a", "b"], weights=weights)
+    found = judgement.estimate("b", library, weights["b"])
+
+    assert flattering.score > 0.85 and flattering.optimism < -0.5
+    assert found.score == found.chosen_on == pytest.approx(1 / 3) and found.optimism == 0.0
+    assert found.interval.low < found.score < found.interval.high
+    assert judgement.difference("b", "a").score == 0.0
+
+
 def test_interval_for_other_people_is_wider_than_for_the_mean_of_all() -> None:
     library = any_library(400)
     found = judge_alone(right_about(0.6), among="a")
