@@ -86,8 +86,14 @@ def _add_show(commands: Any) -> None:
     show = commands.add_parser("show", help="counts, sizes, sample faces")
     show.add_argument("data", metavar="DATA", help="a face table, or a URI of one")
     show.add_argument("--sheet", metavar="FILE", type=Path, help="write a picture of sample faces (.png or .jpg)")
-    show.add_argument("--split", choices=("train", "valid"), default="train", help="split of the sheet (train)")
-    show.add_argument("--per-class", metavar="N", type=int, default=10, help="faces of a class on the sheet (10)")
+    show.add_argument(
+        "--pictures",
+        metavar="DIR",
+        type=Path,
+        help="write sample faces into a new folder, with a folder a class",
+    )
+    show.add_argument("--split", choices=("train", "valid"), default="train", help="split of the samples (train)")
+    show.add_argument("--per-class", metavar="N", type=int, default=10, help="sample faces of a class (10)")
     show.add_argument("--json", action="store_true", help="print one JSON document")
     show.set_defaults(run=run_show)
 
@@ -135,14 +141,15 @@ def run_show(args: argparse.Namespace) -> int:
     from search.named_table import open_named_table
 
     table = open_named_table(args.data)
-    if args.sheet is not None:
-        _write_sheet(table, args)
+    n_pictures = _write_samples(table, args)
     answer(table, as_json=args.json)
     if args.json:
         return 0
     if args.sheet is not None:
         print(f"sample faces: {args.sheet}")
-    elif sys.stdout.isatty():
+    if args.pictures is not None:
+        print(f"{n_pictures} sample faces as pictures: {args.pictures}")
+    if args.sheet is None and args.pictures is None and sys.stdout.isatty():
         from rich.console import Console
 
         from search.data_page import print_faces
@@ -168,6 +175,28 @@ def run_synth(args: argparse.Namespace) -> int:
     return 0
 
 
+def _write_samples(table: "FaceTable", args: argparse.Namespace) -> int:
+    """What `--sheet` and `--pictures` ask for; how many pictures there are of single faces."""
+    from spaces.errors import UsageError
+    from trainables.outputs import check_new_folder, new_folder
+
+    if args.sheet is None and args.pictures is None:
+        return 0
+    if not 1 <= args.per_class <= 100:
+        raise UsageError(f"--per-class must be within 1..100, got {args.per_class}")
+    if args.pictures is not None:
+        check_new_folder(args.pictures)
+    if args.sheet is not None:
+        _write_sheet(table, args)
+    if args.pictures is None:
+        return 0
+    from trainables.data.contact_sheet import write_pictures
+
+    with new_folder(args.pictures) as staging:
+        files = write_pictures(staging, table.split(args.split), table.info.classes, per_class=args.per_class)
+    return len(files)
+
+
 def _write_sheet(table: "FaceTable", args: argparse.Namespace) -> None:
     from spaces.errors import UsageError
     from trainables.data.contact_sheet import draw_sheet
@@ -177,8 +206,6 @@ def _write_sheet(table: "FaceTable", args: argparse.Namespace) -> None:
     kind = formats.get(args.sheet.suffix.lower())
     if kind is None:
         raise UsageError(f"--sheet must end in .png or .jpg, got {args.sheet.name!r}")
-    if not 1 <= args.per_class <= 100:
-        raise UsageError(f"--per-class must be within 1..100, got {args.per_class}")
     sheet = draw_sheet(table.split(args.split), table.info.classes, per_class=args.per_class)
     with new_file(args.sheet) as staging:
         sheet.save(staging, format=kind)

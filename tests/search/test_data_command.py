@@ -11,6 +11,8 @@ from rich.console import Console
 
 from search.cli import main
 from search.data_page import print_faces
+from spaces.errors import DataError
+from trainables.data.contact_sheet import write_pictures
 from trainables.data.table import FaceTable, open_table
 
 
@@ -142,6 +144,36 @@ def test_show_draws_a_sheet(face_table: FaceTable, tmp_path: Path) -> None:
     assert code == 0
     assert Image.open(tmp_path / "sheet.png").size[0] == 5 * (40 + 4) + 4
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
+def test_show_writes_faces_that_ingest_and_predict_can_read(face_table: FaceTable, tmp_path: Path) -> None:
+    words = ["--pictures", str(tmp_path / "some"), "--per-class", "2", "--split", "valid"]
+
+    code = main(["data", "show", str(face_table.path), *words])
+
+    assert code == 0
+    files = sorted((tmp_path / "some").rglob("*.png"))
+    assert [file.parent.name for file in files] == [name for name in sorted(face_table.info.classes) for _ in range(2)]
+    row = int(files[0].stem.rpartition("-")[2])
+    split = face_table.split("valid")
+    assert face_table.info.classes[split.expression[row]] == files[0].parent.name
+    assert (np.asarray(Image.open(files[0])) == split.images[row].squeeze()).all()
+
+
+def test_show_keeps_a_folder_of_pictures_that_is_there(
+    face_table: FaceTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+
+    code = main(["data", "show", str(face_table.path), "--pictures", str(tmp_path)])
+
+    assert code == 1 and "output folder must be new or empty" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_pictures_are_not_written_where_a_class_would_leave_their_folder(face_table: FaceTable, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"classes must have names that folders can have, got '\.\./x'"):
+        write_pictures(tmp_path, face_table.split("train"), ["../x"])
 
 
 @pytest.mark.parametrize(
