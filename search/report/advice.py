@@ -39,6 +39,7 @@ def advise(facts: SearchFacts, importances: list[Importance], stops: list[Stop])
     found = [
         *_on_the_state(facts),
         *_on_troubles(facts),
+        *_on_no_gain(facts),
         *_on_edges(facts, importances),
         *_on_epochs(facts),
         *_on_more_trials(facts),
@@ -66,6 +67,19 @@ def _on_troubles(facts: SearchFacts) -> Iterator[Advice]:
         where = f" All of them have {shared}." if shared else ""
         what = "Lower the upper end of the learning rate." if trouble.end == "diverged" else f"Cause: {trouble.cause}."
         yield Advice(f"{len(trouble.trials)} of {n_trials} trials {trouble.end}.{where} {what}")
+
+
+def _on_no_gain(facts: SearchFacts) -> Iterator[Advice]:
+    """The default is still the best."""
+    best = facts.best
+    if best is None or best.number != 0 or facts.status.state == "running":
+        return
+    n_trials, n_parameters = len(facts.records), len(facts.space.parameters)
+    yield Advice(
+        f"No trial is better than the default yet: {n_trials} are few for {n_parameters} parameters, and proposals "
+        "learn from the trials before them. Give the search more time.",
+        _resume(facts, f"+{max(10, n_trials)}"),
+    )
 
 
 def _on_edges(facts: SearchFacts, importances: list[Importance]) -> Iterator[Advice]:

@@ -88,8 +88,8 @@ def draw_learning_curves(facts: SearchFacts) -> Drawing | None:
 
     says = (
         f"The curves of {len(learned)} trials, the best {len(told)} in colours; the scheduler stopped {len(stopped)}, "
-        "where the crosses are. A trial's end looks at each face in all the ways it was trained for, so a score can "
-        "lie above its curve."
+        "where the crosses are. A trial that completes looks at each face mirrored and moved as well, so its score can "
+        "lie above its curve, or below."
     )
     return draw(paint, name="curves", title="Learning curves", says=says, size=WIDE)
 

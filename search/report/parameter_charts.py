@@ -28,6 +28,7 @@ SLICE_SIZE = (3.4, 2.5)
 NOT_THERE = -0.12
 """Height at which a trial passes the axis of a parameter that it does not have."""
 LONGEST_LABEL = 22
+N_LOG_TICKS = 4
 
 
 def draw_importance(importances: Sequence[Importance], *, of: str = "") -> Drawing | None:
@@ -51,7 +52,7 @@ def draw_importance(importances: Sequence[Importance], *, of: str = "") -> Drawi
         axes.set_yticks(places, [shorten(each.name, 30) for each in shown])
         axes.set_xlim(left=0.0)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("share of the scores' spread that it explains alone")
+        axes.set_xlabel("share of the spread explained")
         legend_above(axes)
 
     strong = [f"{each.name} ({100 * each.share:.0f} %)" for each in importances if each.stands_out]
@@ -120,6 +121,9 @@ def _scale(axes: "Axes", parameter: Parameter) -> None:
         axes.set_xlim(-0.5, len(labels) - 0.5)
     elif is_log(parameter):
         axes.set_xscale("log")
+        ticks = np.geomspace(float(parameter.domain.low), float(parameter.domain.high), N_LOG_TICKS)
+        axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+        axes.minorticks_off()
     elif isinstance(parameter.domain, Integer):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from chromium import CUT_WORDS
 
 from search.folder import SearchFolder
 from search.report.facts import read_facts
@@ -62,6 +63,13 @@ def test_every_figure_draws_and_the_console_stays_empty(opened: "tuple[Page, lis
     assert len(figures) >= 10 and min(boxes) > 0 and min(marks) > 5
     assert too_wide <= 0
     assert ink != paper
+
+
+@pytest.mark.parametrize("opened", [{"width": 360}, {"width": 1440}], ids=["phone", "desk"], indirect=True)
+def test_no_word_of_a_figure_is_cut(opened: "tuple[Page, list[str]]") -> None:
+    page, _ = opened
+
+    assert page.evaluate(CUT_WORDS) == []
 
 
 def test_a_table_is_sorted_with_the_keyboard(opened: "tuple[Page, list[str]]") -> None:
