@@ -20,6 +20,7 @@ from search.lost_workers import Loss
 from search.plan import EnsemblePlan
 from search.ready_nodes import start_nodes
 from search.resources import Resources
+from search.state import epoch_metrics
 from search.tracking import Tracker
 from search.wanted_bags import wanted_bags
 from spaces.config import TrialConfig
@@ -261,7 +262,7 @@ def _track_history(key: str, folder: Path, tracker: Tracker) -> None:
 def _track_epoch(key: str, report: Mapping[str, Any], tracker: Tracker) -> None:
     step = int(report["epoch"])
     if step > tracker.last_step(key):  # else it ran this epoch before its worker was lost
-        tracker.log_epoch(key, {name: value for name, value in report.items() if name != "epoch"}, step=step)
+        tracker.log_epoch(key, epoch_metrics(report), step=step)
 
 
 def _close_bag(outcome: BagOutcome, screen: SearchConsole, tracker: Tracker) -> None:

@@ -34,6 +34,7 @@ from search.shortlist import notes_on_faces, notes_on_scores, shortlist
 from search.soup import clear_soups, make_soups
 from search.state import settle_runs
 from search.tracking import Tracker
+from search.tracking_records import describe_table
 from spaces.errors import SearchError
 from trainables.data.table import FaceTable
 from trainables.out_of_bag import out_of_bag
@@ -71,7 +72,13 @@ def build_ensemble(folder: SearchFolder, plan: EnsemblePlan, *, screen_to_stderr
         time_budget_s=plan.time_budget_s,
         console=Console(stderr=screen_to_stderr),
     )
-    tracker = Tracker(manifest.tracking_uri, manifest.name, folder.tracking_dir, on_trouble=screen.message)
+    tracker = Tracker(
+        manifest.tracking_uri,
+        manifest.name,
+        folder.tracking_dir,
+        dataset=describe_table(table),
+        on_trouble=screen.message,
+    )
     try:
         settle_bags(folder, tracker)
         settle_runs(tracker, records)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from search.console import SearchConsole
 from search.folder import STUDY_FILE, SearchFolder
-from search.launch_pages import LaunchPages, describe_table
+from search.launch_pages import LaunchPages
 from search.packs.console import PackConsole
 from search.packs.runs import PackRuns
 from search.packs.space import is_packed
@@ -18,11 +18,13 @@ from search.ranking import usable
 from search.recorder import Recorder
 from search.resources import Resources
 from search.run_log import NoRuns
+from search.run_views import search_views
 from search.state import SearchState, settle_runs
 from search.stopping import Stopping, in_words, measure_stopping
 from search.study_file import OPTUNA_FILE, write_study
 from search.study_journal import StudyJournal
 from search.tracking import Tracker
+from search.tracking_records import describe_table
 from trainables.data.table import FaceTable
 from trainables.outputs import sweep_leftovers
 from trainables.patience import Patience
@@ -72,6 +74,7 @@ class LaunchBooks:
         )
         settle_runs(self._tracker, state.records)
         self._run = self._tracker.start_search(name=folder.name, params=_params(state, table, plan, resources))
+        self._tracker.show_views(self._run, search_views(self._tracker.search_id, state.sampler.space))
         self._pages = LaunchPages(
             self._tracker, self._run, folder, default=self._default, plan=plan, has_pictures=not self.is_in_packs
         )
@@ -130,6 +133,7 @@ class LaunchBooks:
             parent_key=self._run,
             screen=self.screen,
             keep_weights=self._plan.keep_weights,
+            default=self._default,
             earlier=self._state.records,
             on_end=self._pages.trial_ended,
         )

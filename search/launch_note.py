@@ -6,8 +6,8 @@ from typing import Any
 
 from search.folder import TrialRecord
 from search.leaderboard import NOTE_TAG, State, describe_search
+from search.run_views import charts_link, run_link, runs_link
 from search.tracking import Tracker
-from search.tracking_server import charts_link, runs_link
 
 EVERY_S = 30.0
 """Between two notes of a search that runs."""
@@ -67,13 +67,26 @@ def describe_launch(
         state: of the search.
         n_trials: asked for; None where time alone bounds the search, or that is not known.
         default: the space's default config, flat; trial 0's if None.
-        ensemble: what to expect of the ensemble, where there is one; it goes first.
+        ensemble: what to expect of the ensemble, where there is one.
+
+    MLflow shows the first lines of a description at once: the links, and how the search stands.
     """
     if default is None:
         default = next((record.config for record in records if record.number == 0), {})
-    text = describe_search(records, state=state, n_trials=n_trials, default=default)
-    links = _links(tracker) if tracker.experiment_id else ""
-    return "\n\n".join(part for part in (ensemble, links, text) if part)
+    text = describe_search(
+        records,
+        state=state,
+        n_trials=n_trials,
+        default=default,
+        link=lambda trial_id: _page_of(trial_id, tracker),
+        ensemble=ensemble,
+    )
+    return f"{_links(tracker)}\n\n{text}" if tracker.experiment_id else text
+
+
+def _page_of(trial_id: str, tracker: Tracker) -> str:
+    run_id = tracker.run_id(trial_id) if tracker.experiment_id else None
+    return run_link("", tracker.experiment_id, run_id) if tracker.experiment_id and run_id else ""
 
 
 def _links(tracker: Tracker) -> str:

@@ -1,17 +1,19 @@
 """What MLflow shows of a launch while it runs: the launch's own page, and the pictures on its trials' pages."""
 
-import json
+import contextlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from search.folder import SearchFolder, TrialRecord
+from search.folder import DEFAULT_TRIAL, SearchFolder, TrialRecord
 from search.launch_note import LaunchNote
-from search.leaderboard import State
+from search.leaderboard import NOTE_TAG, State
 from search.plan import SearchPlan
 from search.progress import waiting
 from search.tracking import Tracker
+from search.trial_note import describe_trial, picture_links
 from search.trial_pages import INTERRUPTED_S, PICTURES_DIR, TrialPages
-from trainables.data.table import FaceTable
+from spaces.errors import AffectuneError
 from trainables.trainer import WEIGHTS_FILE
 
 WEIGHTS_TAG = "affectune.weights"
@@ -39,7 +41,7 @@ class LaunchPages:
         plan: SearchPlan,
         has_pictures: bool,
     ) -> None:
-        self._tracker, self._folder = tracker, folder
+        self._tracker, self._folder, self._default = tracker, folder, default
         self._note = LaunchNote(tracker, key, default=default, n_trials=plan.n_trials)
         self._trials: TrialPages | None = None
         if has_pictures:
@@ -68,7 +70,19 @@ class LaunchPages:
         self._note.tell(records, state)
 
     def _drawn(self, trial_id: str) -> None:
-        self._tracker.log_artifact(trial_id, self._folder.trial_dir(trial_id) / PICTURES_DIR, PICTURES_DIR)
+        pictures = self._folder.trial_dir(trial_id) / PICTURES_DIR
+        self._tracker.log_artifact(trial_id, pictures, PICTURES_DIR)
+        with contextlib.suppress(AffectuneError, OSError):
+            self._tracker.set_tags(trial_id, {NOTE_TAG: self._describe(trial_id, pictures)})
+
+    def _describe(self, trial_id: str, pictures: Path) -> str:
+        default_f1 = None
+        with contextlib.suppress(AffectuneError):  # it may have left nothing
+            default = self._folder.read_record(DEFAULT_TRIAL)
+            default_f1 = None if default.end is None else default.best_macro_f1
+        text = describe_trial(self._folder.read_record(trial_id), default=self._default, default_f1=default_f1)
+        files = sorted(f"{PICTURES_DIR}/{file.name}" for file in pictures.iterdir())
+        return "\n\n".join(part for part in (text, picture_links(self._tracker, trial_id, files)) if part)
 
     def _tell_weights(self, kept: set[str]) -> None:
         for trial_id in sorted(kept | self._had_weights):
@@ -77,16 +91,3 @@ class LaunchPages:
 
     def _with_weights(self, records: Sequence[TrialRecord]) -> set[str]:
         return {r.trial_id for r in records if (self._folder.trial_dir(r.trial_id) / WEIGHTS_FILE).is_file()}
-
-
-def describe_table(table: FaceTable) -> dict[str, str]:
-    """A face table as MLflow's runs name what they worked on."""
-    info = table.info
-    faces = {"classes": info.classes, "rows": info.rows, "image_px": info.image_px, "channels": info.channels}
-    return {
-        "name": table.origin.rstrip("/").rpartition("/")[2] or "faces",
-        "digest": info.content_hash[:36],
-        "source_type": "local" if "://" not in table.origin else "external",
-        "source": json.dumps({"uri": table.origin}),
-        "profile": json.dumps(faces),
-    }

@@ -1,6 +1,6 @@
 """How a search stands and which of its trials are the best, as Markdown: what MLflow's page of a launch says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from search.folder import TrialRecord
@@ -16,17 +16,27 @@ State = Literal["running", "ended", "interrupted"]
 
 
 def describe_search(
-    records: Sequence[TrialRecord], *, state: State, n_trials: int | None, default: Mapping[str, Any]
+    records: Sequence[TrialRecord],
+    *,
+    state: State,
+    n_trials: int | None,
+    default: Mapping[str, Any],
+    link: Callable[[str], str] = lambda _: "",
+    ensemble: str = "",
 ) -> str:
-    """State, trials by end, the best and what it gained, and the ten best trials.
+    """State, trials by end, the best and what it gained; what to expect of the ensemble; and the ten best trials.
 
     Args:
         records: of all trials so far.
         state: of the search.
         n_trials: asked for; None where time alone bounds it.
         default: the space's default config, flat.
+        link: from a trial's id to its page; empty where it has none.
+        ensemble: what to expect of it, where there is one.
     """
-    return f"{_summary(records, state=state, n_trials=n_trials)}\n\n{_leaderboard(records, default=default)}"
+    summary = _summary(records, state=state, n_trials=n_trials)
+    leaders = _leaderboard(records, default=default, link=link)
+    return "\n\n".join(part for part in (summary, ensemble, leaders) if part)
 
 
 def _summary(records: Sequence[TrialRecord], *, state: State, n_trials: int | None) -> str:
@@ -48,14 +58,19 @@ def _summary(records: Sequence[TrialRecord], *, state: State, n_trials: int | No
     return f"{text}. It is the best of many on the faces it was chosen by: less is to be expected elsewhere."
 
 
-def _leaderboard(records: Sequence[TrialRecord], *, default: Mapping[str, Any]) -> str:
+def _leaderboard(records: Sequence[TrialRecord], *, default: Mapping[str, Any], link: Callable[[str], str]) -> str:
     """The best trials as a Markdown table."""
     rows = [
-        f"| {record.trial_id} | {record.best_macro_f1:.4f} | {record.end or 'in training'} | {record.epochs} | "
-        f"{shorten_settings(record.config, default).replace('|', '/') or 'the default'} |"
+        f"| {_linked(record.trial_id, link)} | {record.best_macro_f1:.4f} | {record.end or 'in training'} | "
+        f"{record.epochs} | {shorten_settings(record.config, default).replace('|', '/') or 'the default'} |"
         for record in usable(records)[:N_LEADERS]
     ]
     if not rows:
         return "No trial was scored yet."
     head = ["| trial | macro-F1 | end | epochs | differs from the default in |", "|---|---|---|---|---|"]
     return "\n".join([*head, *rows])
+
+
+def _linked(trial_id: str, link: Callable[[str], str]) -> str:
+    page = link(trial_id)
+    return f"[{trial_id}]({page})" if page else trial_id

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from search.ends import TrialEnd
-from search.folder import DEFAULT_TRIAL, SearchFolder, TrialRecord
+from search.folder import SearchFolder, TrialRecord
 from search.lost_workers import Loss
 from search.ranking import rank
 from search.run_log import RunLog
@@ -43,6 +43,7 @@ class Recorder:
         parent_key: of this launch.
         screen: for a person.
         keep_weights: of so many best trials.
+        default: the space's default config, flat, of which names of runs say the differences.
         earlier: records of earlier launches.
         on_end: is told of a trial that has ended, and of all records.
     """
@@ -55,6 +56,7 @@ class Recorder:
         parent_key: str,
         screen: Screen,
         keep_weights: int,
+        default: Mapping[str, Any] | None = None,
         earlier: Sequence[TrialRecord] = (),
         on_end: Callable[[TrialRecord, list[TrialRecord]], None] = lambda *_: None,
     ) -> None:
@@ -68,6 +70,7 @@ class Recorder:
         self._parent_key = parent_key
         self._screen = screen
         self._keep_weights = keep_weights
+        self._default = default or {}
         self._on_end = on_end
 
     @property
@@ -84,7 +87,7 @@ class Recorder:
         record.n_preempted += record.trial_id in self.records  # an earlier launch left it unfinished
         self.records[record.trial_id] = record
         self._folder.write_record(record)
-        start_trial_run(self._tracker, record, parent_key=self._parent_key, default=self.records.get(DEFAULT_TRIAL))
+        start_trial_run(self._tracker, record, parent_key=self._parent_key, default=self._default)
         self._screen.trial_started(record)
 
     def epoch(self, trial_id: str, report: Mapping[str, Any]) -> None:

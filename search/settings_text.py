@@ -1,10 +1,11 @@
 """A trial's settings as a person wants them: what differs from the default, as short as it stays clear."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
+BACKBONE = "model.backbone"
 LONGEST_NAME = 100
 """Characters of a run's name."""
 
@@ -17,19 +18,14 @@ def shorten_settings(config: Mapping[str, Any], default: Mapping[str, Any], *, m
         default: likewise.
         max_chars: after which it is cut.
     """
-    lasts = Counter(name.rpartition(".")[2] for name in config)
-    parts = []
-    for name, value in config.items():
-        if name in default and default[name] == value:
-            continue
-        last = name.rpartition(".")[2]
-        parts.append(f"{last if lasts[last] == 1 else name}={value_text(value)}")
-    text = " ".join(parts)
+    text = " ".join(_differences(config, default))
     return text if len(text) <= max_chars else text[: max_chars - 3] + "..."
 
 
 def run_name(trial_id: str, config: Mapping[str, Any], default: Mapping[str, Any]) -> str:
-    """A trial's name in a list of runs; its first twenty letters tell it from others: number, backbone, then the rest.
+    """A trial's name in a list of runs, whose first twenty letters are shown: number, backbone, and so on.
+
+    What is as in the default is left out, and short words go before long ones, so that those letters say much.
 
     Args:
         trial_id: of the trial.
@@ -38,10 +34,10 @@ def run_name(trial_id: str, config: Mapping[str, Any], default: Mapping[str, Any
     """
     if not default or config == default:
         return f"{trial_id} default" if default else trial_id
-    backbone = PurePath(str(config.get("model.backbone", ""))).name
-    others = {name: value for name, value in config.items() if name != "model.backbone"}
-    settings = shorten_settings(others, default, max_chars=LONGEST_NAME)
-    return " ".join(part for part in (trial_id, backbone, settings) if part)[:LONGEST_NAME]
+    own = str(config.get(BACKBONE, ""))
+    backbone = [] if own == default.get(BACKBONE) else [PurePath(own).name]
+    others = {name: value for name, value in config.items() if name != BACKBONE}
+    return " ".join([trial_id, *backbone, *sorted(_differences(others, default), key=len)])[:LONGEST_NAME]
 
 
 def value_text(value: Any) -> str:
@@ -51,3 +47,11 @@ def value_text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(value_text(part) for part in value) + "]"
     return PurePath(value).name if isinstance(value, str) and "/" in value else str(value)
+
+
+def _differences(config: Mapping[str, Any], default: Mapping[str, Any]) -> Iterator[str]:
+    lasts = Counter(name.rpartition(".")[2] for name in config)
+    for name, value in config.items():
+        if name not in default or default[name] != value:
+            last = name.rpartition(".")[2]
+            yield f"{last if lasts[last] == 1 else name}={value_text(value)}"

@@ -15,6 +15,9 @@ from search.tracking import Tracker
 from spaces.config import TrialConfig
 from spaces.space import SearchSpace
 
+NO_CURVES = frozenset({"epoch", "best/epoch", "head/embedded", "unmoved/macro_f1"})
+"""Numbers of a trial's report that stay in its record."""
+
 
 @dataclass(frozen=True)
 class SearchState:
@@ -102,12 +105,12 @@ def _end_launch(tracker: Tracker, key: str, records: Sequence[TrialRecord]) -> N
     tracker.end_run(key, "interrupted")
 
 
-def start_trial_run(tracker: RunLog, record: TrialRecord, *, parent_key: str, default: TrialRecord | None) -> None:
-    """Open a trial's run below that of its launch; its name says how it differs from the default, trial 0."""
+def start_trial_run(tracker: RunLog, record: TrialRecord, *, parent_key: str, default: Mapping[str, Any]) -> None:
+    """Open a trial's run below that of its launch; its name says how it differs from the default's config, flat."""
     tracker.start_run(
         record.trial_id,
         parent_key=parent_key,
-        name=run_name(record.trial_id, record.config, default.config if default else {}),
+        name=run_name(record.trial_id, record.config, default),
         params=record.config,
         tags={"affectune.number": record.number},
     )
@@ -116,8 +119,7 @@ def start_trial_run(tracker: RunLog, record: TrialRecord, *, parent_key: str, de
 def end_trial_run(tracker: RunLog, record: TrialRecord) -> None:
     """Close a trial's run with the numbers that MLflow's table shows; one without an end was preempted."""
     if record.best_macro_f1 is not None:
-        summary = {"best/macro_f1": record.best_macro_f1, "best/epoch": record.best_epoch}
-        log_news(tracker, record.trial_id, summary, record.history)
+        log_news(tracker, record.trial_id, {"best/macro_f1": record.best_macro_f1}, record.history)
     if record.spared is not None:
         tracker.set_tags(record.trial_id, {"affectune.spared": record.spared})
     tracker.end_run(record.trial_id, record.end or "preempted", note=record.error)
@@ -131,9 +133,9 @@ def log_news(tracker: RunLog, key: str, summary: Mapping[str, Any], history: Seq
         tracker.log_summary(key, news)
 
 
-def epoch_metrics(epoch: dict[str, float]) -> dict[str, float]:
-    """What MLflow is told of an epoch of a record's history."""
-    return {name: value for name, value in epoch.items() if name != "epoch"}
+def epoch_metrics(epoch: Mapping[str, Any]) -> dict[str, Any]:
+    """What MLflow is told of an epoch's report: what makes a curve, of which its pages draw one each."""
+    return {name: value for name, value in epoch.items() if name not in NO_CURVES}
 
 
 def _number_of(trial_id: str) -> int:

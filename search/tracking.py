@@ -130,6 +130,10 @@ class Tracker:
         self._start(key, parent=None, name=name, params=params, tags={"affectune.kind": "search", **(tags or {})})
         return key
 
+    def show_views(self, key: str, views: Mapping[str, str]) -> None:
+        """Keep views of the search's runs with its experiment, as `search_views` makes them; told of a launch's run."""
+        self._append({"op": "views", "key": key, "views": dict(views)})
+
     def start_run(
         self,
         key: str,

@@ -6,7 +6,10 @@ import numbers
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from trainables.data.table import FaceTable
 
 MAX_NAME = 250
 MAX_PARAM = 6000
@@ -58,6 +61,19 @@ def batches(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch
+
+
+def describe_table(table: "FaceTable") -> dict[str, str]:
+    """A face table as MLflow's runs name what they worked on."""
+    info = table.info
+    faces = {"classes": info.classes, "rows": info.rows, "image_px": info.image_px, "channels": info.channels}
+    return {
+        "name": table.origin.rstrip("/").rpartition("/")[2] or "faces",
+        "digest": info.content_hash[:8],
+        "source_type": "local" if "://" not in table.origin else "external",
+        "source": json.dumps({"uri": table.origin}),
+        "profile": json.dumps(faces),
+    }
 
 
 def _param_text(value: Any) -> str:

@@ -80,35 +80,6 @@ def hide_password(uri: str) -> str:
     return f"{head.partition('://')[0]}://...@{tail}" if at and "://" in head else uri
 
 
-def runs_link(base: str, experiment_id: str, *, search_id: str, kind: str = "trial") -> str:
-    """The UI's page with one search's runs of a kind, best first.
-
-    Args:
-        base: address of the UI, `http://127.0.0.1:5000`.
-        experiment_id: MLflow's number of the experiment.
-        search_id: the journal's mark of the search.
-        kind: `trial`, `bag`, `ensemble` or `search`.
-
-    MLflow's pages have two sides; without a word it is the one of language models.
-    """
-    chosen = f"tags.\"affectune.search_id\" = '{search_id}' and tags.\"affectune.kind\" = '{kind}'"
-    order = quote("metrics.`best/macro_f1`", safe="")
-    where = quote(chosen, safe="")
-    return (
-        f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs"
-        f"?searchFilter={where}&orderByKey={order}&orderByAsc=false&workflowType=machine_learning"
-    )
-
-
-def charts_link(base: str, experiment_id: str, *, search_id: str) -> str:
-    """The UI's page with charts of one search's trials.
-
-    Args:
-        base, experiment_id, search_id: as for `runs_link`.
-    """
-    return f"{runs_link(base, experiment_id, search_id=search_id)}&compareRunsMode=CHART"
-
-
 def answers(uri: str, *, timeout_s: float) -> bool:
     """Whether the store behind `uri` can be talked to now."""
     try:

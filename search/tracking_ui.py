@@ -16,8 +16,9 @@ from typing import IO, NoReturn
 
 from search.folder import SearchFolder
 from search.privacy import PRIVATE_ENVIRONMENT
+from search.run_views import runs_link
 from search.tracking_journal import experiment_of, read_identity
-from search.tracking_server import answers, is_mlflow_database, runs_link, sqlite_path
+from search.tracking_server import answers, is_mlflow_database, sqlite_path
 from spaces.errors import SearchError, TrackingError
 
 HOST = "127.0.0.1"

@@ -125,7 +125,7 @@ class RunWriter:
             for write in (self._write_params, self._write_tags, self._write_metrics):
                 with self._refusals(operations):
                     write(run_id, operations)
-        for write in (self._write_dataset, self._write_artifacts, self._write_status):
+        for write in (self._write_dataset, self._write_views, self._write_artifacts, self._write_status):
             with self._refusals(operations):
                 write(run_id, operations)
 
@@ -245,6 +245,17 @@ class RunWriter:
         if told:
             tag = InputTag("mlflow.data.context", "training")
             self._client.log_inputs(run_id, [DatasetInput(Dataset(**told[-1]), [tag])])
+
+    def _write_views(self, run_id: str, operations: Sequence[Operation]) -> None:
+        for operation in operations:
+            if operation["op"] != "views":
+                continue
+            try:
+                for tag, view in operation["views"].items():
+                    self._client.set_experiment_tag(self._experiment_id(), tag, view)
+            except Exception as error:  # whoever may not arrange an experiment may well record in it
+                self._client.get_run(run_id)  # raises where it is the server, or its database, that is away
+                self._reject([operation], f"{type(error).__name__}: {error}")
 
     def _write_artifacts(self, run_id: str, operations: Sequence[Operation]) -> None:
         for operation in operations:

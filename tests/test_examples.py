@@ -47,6 +47,7 @@ def test_notebook_of_a_search_runs_from_launch_to_prediction(
     data = [output["data"] for output in shown if "data" in output]
     said = "".join(output["text"] for output in shown if output["output_type"] == "stream")
     assert "ended" in said and "best:" in said
+    assert [output["text"] for output in shown if output.get("name") == "stderr"] == []
     assert any("image/png" in each for each in data)
     tables = [each["text/html"] for each in data if "text/html" in each]
     assert len(tables) >= 4 and "macro_f1" in tables[0] and "estimate" in "".join(tables)

@@ -275,7 +275,7 @@ class Trainer:
         unmoved = self.best
         if self._diverged or unmoved is None or not self.kept.ask_again(self._with_moves):
             return {}
-        return {"best/unmoved_macro_f1": unmoved.macro_f1}
+        return {"unmoved/macro_f1": unmoved.macro_f1}
 
     def _with_moves(self, unmoved: ScoredEpoch) -> ScoredEpoch | None:
         """The same network with its answers for moved faces; None where a number of those is not finite."""

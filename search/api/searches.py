@@ -6,6 +6,7 @@ its search again with `open_search`.
 
 import itertools
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from search.folder import SearchFolder, TrialRecord
     from search.report.canvas import Drawing
     from search.status import SearchStatus
+
+warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's, which Optuna loads: no bar of it is drawn
 
 POLL_S = 1.0
 _LEFT_BY_POLLING = 10
@@ -244,7 +247,7 @@ def open_search(name: str, *, storage: Path | str | None = None) -> Search:
     Raises:
         SearchError: there is none of this name; a near one is offered.
     """
-    from search.folder import default_storage, open_folder
+    from search.storage import default_storage, open_folder
 
     return Search(open_folder(Path(storage) if storage is not None else default_storage(), name).path.absolute())
 

@@ -98,8 +98,8 @@ def _add_export(subparsers: Any) -> None:
 
 def run_ensemble(args: argparse.Namespace) -> int:
     """Build the ensemble and print the comparison."""
-    from search.folder import open_folder
     from search.progress import waiting
+    from search.storage import open_folder, storage_words
     from spaces.errors import UsageError
 
     if args.objective != "own" and args.also is None:
@@ -128,14 +128,14 @@ def run_ensemble(args: argparse.Namespace) -> int:
         print(json.dumps(summary, indent=2))
         return 0
     _print_findings(folder, summary)
-    print(f"next    affectune export {args.name} --storage {folder.path.parent} --out DIR")
+    print(f"next    affectune export {args.name}{storage_words(folder.path.parent)} --out DIR")
     return 0
 
 
 def run_export(args: argparse.Namespace) -> int:
     """Write the artifact, and register it if asked to."""
-    from search.folder import open_folder
     from search.progress import waiting
+    from search.storage import open_folder
     from spaces.errors import UsageError
 
     if args.force and not args.register:
@@ -172,6 +172,7 @@ def _print_findings(folder: "SearchFolder", summary: dict[str, Any]) -> None:
     from search.result_tables import print_methods, print_options, print_summary
 
     console, ensemble = Console(highlight=False), folder.read_ensemble()
+    console.soft_wrap = not console.is_terminal  # a file's lines are as long as their sentences
     print_methods(ensemble["methods"], console=console)
     print_options(ensemble["options"], console=console)
     print_summary(summary, console=console)

@@ -67,11 +67,12 @@ class PackRuns:
 
     def publish_best(self, records: Sequence[TrialRecord]) -> None:
         """Give the best trials of the search, and the default, runs of their own, beside the packs' runs."""
-        default = [record for record in records if record.number == 0 and record.best_macro_f1 is not None]
-        for record in [*default, *usable(records)[:BEST_RUNS]]:
+        defaults = [record for record in records if record.number == 0 and record.best_macro_f1 is not None]
+        config = defaults[0].config if defaults else {}
+        for record in [*defaults, *usable(records)[:BEST_RUNS]]:
             if record.end is None or self._tracker.is_known(record.trial_id):
                 continue
-            start_trial_run(self._tracker, record, parent_key=self._parent_key, default=next(iter(default), None))
+            start_trial_run(self._tracker, record, parent_key=self._parent_key, default=config)
             for epoch in record.history:
                 self._tracker.log_epoch(record.trial_id, epoch_metrics(epoch), step=int(epoch["epoch"]))
             end_trial_run(self._tracker, record)

@@ -108,7 +108,7 @@ def test_mlflow_has_runs_of_bags_and_ensemble(small_ensemble: Small) -> None:
     assert ensemble.info.status == bag.info.status == "FINISHED"
     assert folder.read_ensemble()["run_key"] == "search/ensemble"
     page = next(run for run in runs if run.info.run_id == summary["parent_run_id"]).data.tags["mlflow.note.content"]
-    parts = ["Chosen from the 5 trials", "[All trials, best first](", "**ended**", "| trial | macro-F1 |"]
+    parts = ["[All trials, best first](", "**ended**", "Chosen from the 5 trials", "| trial | macro-F1 |"]
     assert sorted(page.index(part) for part in parts) == [page.index(part) for part in parts]
 
 

@@ -7,6 +7,7 @@ import pytest
 from search.folder import TrialRecord
 from search.launch_note import EVERY_S, LaunchNote
 from search.leaderboard import NOTE_TAG
+from search.run_views import runs_link
 from search.tracking import Tracker
 from search.tracking_journal import Journal
 
@@ -40,8 +41,8 @@ def test_description_links_to_the_trials_once_the_server_was_reached(tmp_path: P
 
     first, last = notes(tmp_path / "tracking")
     assert "](" not in first
-    assert f"/#/experiments/{tracker.experiment_id}/runs?searchFilter=" in last and "compareRunsMode=CHART" in last
-    assert tracker.search_id in last
+    assert runs_link("", tracker.experiment_id or "", search_id=tracker.search_id) in last
+    assert "compareRunsMode=CHART" in last
 
 
 def notes(folder: Path) -> list[str]:

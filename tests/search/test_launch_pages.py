@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from search.folder import SearchFolder
-from search.launch_pages import WEIGHTS_TAG, describe_table
+from search.launch_pages import WEIGHTS_TAG
 from trainables.scores import SCORES_FILE
 
 if TYPE_CHECKING:
     from search.follow import SearchOutcome
-    from trainables.data.table import FaceTable
 
 Small = tuple["SearchOutcome", str]
 
@@ -65,11 +64,3 @@ def test_trial_whose_weights_are_kept_says_where(small_search: Small, runs: dict
 
     assert "t0000" in kept
     assert all(Path(place).is_file() for place in kept.values())
-
-
-def test_table_is_described_by_its_name_hash_and_contents(face_table: "FaceTable") -> None:
-    told = describe_table(face_table)
-
-    assert told["name"] == "table"
-    assert face_table.info.content_hash.startswith(told["digest"]) and len(told["digest"]) <= 36
-    assert '"train": 240' in told["profile"]

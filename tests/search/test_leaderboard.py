@@ -31,6 +31,16 @@ def test_description_has_state_ends_gain_and_the_best_trials() -> None:
     ]
 
 
+def test_best_trials_lead_to_their_pages() -> None:
+    records = [trial(0, 0.5), trial(1, 0.4)]
+    pages = {"t0000": "/#/experiments/1/runs/abc"}
+
+    text = describe_search(records, state="ended", n_trials=2, default=DEFAULT, link=lambda name: pages.get(name, ""))
+
+    assert "| [t0000](/#/experiments/1/runs/abc) | 0.5000 |" in text
+    assert "| t0001 | 0.4000 |" in text
+
+
 def test_description_of_nothing_is_a_sentence() -> None:
     text = describe_search([], state="interrupted", n_trials=None, default=DEFAULT)
 

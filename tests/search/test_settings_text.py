@@ -20,12 +20,15 @@ def test_what_would_fill_the_line_is_cut() -> None:
     assert text.endswith("...")
 
 
-def test_name_of_a_run_begins_with_number_and_backbone() -> None:
+def test_name_of_a_run_begins_with_number_backbone_and_short_words() -> None:
     other = {**DEFAULT, "model.backbone": "convnext_tiny", "optimiser.lr": 0.02}
 
     assert run_name("t0000", DEFAULT, DEFAULT) == "t0000 default"
     assert run_name("t0007", other, DEFAULT) == "t0007 convnext_tiny lr=0.02"
-    assert run_name("t0007", {**DEFAULT, "optimiser.lr": 0.02}, DEFAULT) == "t0007 resnet18 lr=0.02"
+    assert run_name("t0007", {**DEFAULT, "optimiser.lr": 0.02}, DEFAULT) == "t0007 lr=0.02"
+    assert run_name("t0007", {**DEFAULT, "optimiser.name": "sgd_with_momentum", "optimiser.lr": 0.02}, DEFAULT) == (
+        "t0007 lr=0.02 optimiser.name=sgd_with_momentum"
+    )
     assert run_name("t0007", other, {}) == "t0007"
 
 

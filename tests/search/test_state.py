@@ -5,11 +5,12 @@ from typing import Any, cast
 
 import pytest
 
-from search.folder import STUDY_FILE, SearchFolder, SearchManifest, create_folder
+from search.folder import STUDY_FILE, SearchFolder, SearchManifest
 from search.folder_lock import only_driver
 from search.resume import More, time_left, total_trials
 from search.sampler import StudySampler
 from search.state import SearchState, load_state, new_record, settle_runs
+from search.storage import create_folder
 from search.study_journal import StudyJournal
 from spaces.errors import SearchError, UsageError
 from spaces.loading import parse_space

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
+from search.run_views import VIEW_TAG, runs_link, search_views
 from search.tracking import Tracker, replay
-from search.tracking_server import runs_link
 from spaces.errors import OutputError
+from spaces.loading import load_space
 
 CALL_LIMIT_S = 0.05
 
@@ -302,20 +304,41 @@ def test_replay_sends_all_of_a_search_to_a_server_that_never_saw_it(database: st
 
 
 @pytest.mark.slow
-def test_runs_link_filter_is_one_that_mlflow_understands(database: str, tmp_path: Path) -> None:
-    from urllib.parse import parse_qs
-
-    tracker = Tracker(database, "linked", tmp_path)
+def test_views_stand_with_the_experiment_and_their_filter_is_one_that_mlflow_understands(
+    database: str, tmp_path: Path
+) -> None:
+    tracker = Tracker(database, "viewed", tmp_path)
     _record(tracker)
+    tracker.show_views("search", search_views(tracker.search_id, load_space("core")))
     tracker.close(timeout_s=60)
-    link = runs_link("http://127.0.0.1:5000", str(tracker.experiment_id), search_id=tracker.search_id)
-    words = parse_qs(link.partition("?")[2])
 
+    tags = _client(database).get_experiment(tracker.experiment_id).tags
+    link = runs_link("", str(tracker.experiment_id), search_id=tracker.search_id)
+    view = json.loads(tags[VIEW_TAG + parse_qs(link.partition("?")[2])["viewStateShareKey"][0]])
     found = _client(database).search_runs(
-        [tracker.experiment_id], words["searchFilter"][0], order_by=[f"{words['orderByKey'][0]} DESC"]
+        [tracker.experiment_id], view["searchFilter"], order_by=[f"{view['orderByKey']} DESC"]
     )
 
     assert sorted(run.data.tags["affectune.key"] for run in found) == ["t0000", "t0001"]
+
+
+@pytest.mark.slow
+def test_views_that_are_refused_hold_up_nothing(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(MlflowClient, "set_experiment_tag", refuse)
+    said: list[str] = []
+    tracker = Tracker(database, "refused", tmp_path, on_trouble=said.append)
+    tracker.start_search(name="refused")
+    tracker.show_views("search", {"mlflow.sharedViewState.a": "{}"})
+    tracker.log_epoch("search", {"n": 1.0}, step=1)
+
+    waiting = tracker.close(timeout_s=60)
+
+    assert waiting == 0 and len(said) == 1 and "not yours" in said[0]
 
 
 def test_writer_sends_a_run_in_three_requests(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,14 @@
 """Names and values arrive at the tracking server within its rules."""
 
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 
-from search.tracking_records import batches, param_texts, record_name, split_metrics, tag_texts
+from search.tracking_records import batches, describe_table, param_texts, record_name, split_metrics, tag_texts
+
+if TYPE_CHECKING:
+    from trainables.data.table import FaceTable
 
 
 @pytest.mark.parametrize(
@@ -50,3 +54,11 @@ def test_split_metrics_keeps_both_values_when_two_names_become_one() -> None:
 
 def test_batches_lose_nothing() -> None:
     assert list(batches([1, 2, 3, 4, 5], 2)) == [[1, 2], [3, 4], [5]]
+
+
+def test_table_is_described_by_its_name_hash_and_contents(face_table: "FaceTable") -> None:
+    told = describe_table(face_table)
+
+    assert told["name"] == "table"
+    assert face_table.info.content_hash.startswith(told["digest"]) and len(told["digest"]) == 8
+    assert '"train": 240' in told["profile"]

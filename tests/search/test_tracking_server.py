@@ -18,7 +18,6 @@ from search.tracking_server import (
     create_database,
     hide_password,
     is_mlflow_database,
-    runs_link,
     sqlite_path,
 )
 from spaces.errors import TrackingError
@@ -237,14 +236,3 @@ def test_is_mlflow_database_is_false_for_an_empty_file(tmp_path: Path) -> None:
 
 def test_hide_password_leaves_scheme_and_host() -> None:
     assert hide_password("https://me:secret@host:5000/x") == "https://...@host:5000/x"
-
-
-def test_runs_link_filters_by_search_and_sorts_best_first() -> None:
-    link = runs_link("http://127.0.0.1:5000/", "7", search_id="abc")
-
-    assert link == (
-        "http://127.0.0.1:5000/#/experiments/7/runs"
-        "?searchFilter=tags.%22affectune.search_id%22%20%3D%20%27abc%27"
-        "%20and%20tags.%22affectune.kind%22%20%3D%20%27trial%27"
-        "&orderByKey=metrics.%60best%2Fmacro_f1%60&orderByAsc=false&workflowType=machine_learning"
-    )

@@ -1,5 +1,6 @@
 """MLflow's pages of a search of thirty trials in a browser: the links show what they say, charts and pictures draw."""
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -7,9 +8,10 @@ from io import StringIO
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from chromium import CUT_WORDS
 
 from search.folder import DEFAULT_TRIAL, SearchFolder
-from search.tracking_server import charts_link, runs_link
+from search.run_views import Kind, charts_link, runs_link
 from search.tracking_ui import tracking_ui
 from spaces.loading import parse_space
 
@@ -48,7 +50,7 @@ class Shown(NamedTuple):
     run_ids: dict[str, str]
     folder: SearchFolder
 
-    def list_of(self, kind: str = "trial") -> str:
+    def list_of(self, kind: Kind = "trial") -> str:
         return runs_link(self.base, self.experiment_id, search_id=self.search_id, kind=kind)
 
     @property
@@ -121,6 +123,17 @@ def test_list_shows_the_trials_of_this_search_alone_best_first(shown: Shown, pag
     assert listed[: len(scored)] == sorted(scored, reverse=True) and len(set(scored)) > 5
 
 
+def test_list_shows_scores_and_what_varies(shown: Shown, page: "Page") -> None:
+    page.goto(shown.list_of())
+
+    names_in_the_list(page)
+    heads = page.locator("[role=columnheader]").all_inner_texts()
+    best = shown.folder.read_records()[0].best_macro_f1
+    assert {"best/macro_f1", "optimiser.lr", "loss.label_smoothing"} <= {head.strip() for head in heads}
+    assert best is not None
+    assert page.get_by_role("gridcell", name=f"{best:.4f}"[:5]).count() >= 1
+
+
 def test_list_of_ensembles_shows_them_alone(shown: Shown, page: "Page") -> None:
     page.goto(shown.list_of("ensemble"))
 
@@ -131,8 +144,10 @@ def test_charts_draw(shown: Shown, page: "Page") -> None:
     page.goto(shown.charts)
 
     page.locator(".js-plotly-plot svg .trace, .js-plotly-plot svg .points path").first.wait_for(timeout=60_000)
-    cards = page.get_by_test_id("experiment-view-compare-runs-card")
-    assert cards.count() >= 3
+    words = page.locator("body").inner_text()
+    groups = dict(re.findall(r"^([a-z][a-z0-9/]*)\n\((\d+)\)$", words, flags=re.MULTILINE))
+    assert groups == {"best": "1", "time": "1", "train": "1", "valid": "2", "valid/f1": "6"}
+    assert page.get_by_test_id("experiment-view-compare-runs-card").count() >= 2  # those below are drawn when seen
 
 
 def test_page_of_the_launch_says_how_it_went_and_leads_to_its_trials(shown: Shown, page: "Page") -> None:
@@ -163,3 +178,23 @@ def test_page_of_the_ensemble_says_what_to_expect_of_it(shown: Shown, page: "Pag
     page.goto(shown.run("ensemble"))
 
     page.get_by_text("sealed test").first.wait_for(timeout=60_000)
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_report_with_its_ensemble_draws_and_the_console_stays_empty(
+    width: int, shown: Shown, browser: "Browser"
+) -> None:
+    from search.report.job import write_report
+
+    said: list[str] = []
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(write_report(shown.folder).as_uri())
+
+    figures = page.query_selector_all("figure")
+    marks = [len(figure.query_selector_all("svg path, svg use, svg image")) for figure in figures]
+    cut, title = page.evaluate(CUT_WORDS), page.locator("h1").inner_text()
+    page.close()
+    assert said == [] and cut == [] and title == "thirty"
+    assert len(figures) >= 14 and min(marks) > 5
