@@ -1,6 +1,10 @@
-"""Draws the pictures of the pages, from simulations, into docs/pictures: `python docs/pictures.py`."""
+"""Draws the pictures of the pages, from simulations and generated faces, into docs/pictures: `python docs/pictures.py`.
+
+Screenshots are `screens.py`'s.
+"""
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +15,8 @@ sys.path.append(str(HERE.parent))
 
 from search.ensemble.blending import blend_curve  # noqa: E402
 from search.report.canvas import BEST, FAINT, STOPPED, draw, legend_above  # noqa: E402
+from trainables.data.contact_sheet import draw_sheet  # noqa: E402
+from trainables.data.synth import write_synth_table  # noqa: E402
 from trainables.scores import softmax  # noqa: E402
 
 if TYPE_CHECKING:
@@ -69,12 +75,21 @@ def draw_blending() -> "Drawing":
     return draw(paint, name="blending", title="The exact blending curve", says=says, size=SIZE)
 
 
+def _draw_faces(file: Path) -> None:
+    """The beginning of the sheet that the tutorial makes."""
+    with tempfile.TemporaryDirectory() as place:
+        table = write_synth_table(Path(place) / "faces", n_train=300, n_valid=120, n_test=120, image_px=48)
+        sheet = draw_sheet(table.split("train"), table.info.classes)
+    sheet.crop((0, 0, sheet.width, round(sheet.height / 2))).convert("L").save(file, optimize=True)
+
+
 def main() -> None:
     """Draw all."""
     folder = HERE / "pictures"
     folder.mkdir(exist_ok=True)
     for drawing in (draw_optimism(), draw_blending()):
         drawing.save(folder / f"{drawing.name}.svg")
+    _draw_faces(folder / "faces.png")
 
 
 if __name__ == "__main__":
