@@ -164,11 +164,13 @@ def test_console_draws_running_and_best_trials_on_a_terminal() -> None:
         following.epoch(f"t000{number}", _report(2, score))
     clock.seconds = 300
     following.trial_ended("t0001", "stopped")
+    running = _frame(following)
     following.close()
 
+    assert running[0].startswith("5:00, about 6:00 left   1 of 12 trials (1 stopped)")
     last = out.getvalue().rpartition("\nrunning")
     head, best = last[0][-200:], last[2].partition("best so far")[2]
-    assert "5:00, about 6:00 left   1 of 12 trials (1 stopped), best 0.5000 t0001, default 0.3000" in head
+    assert "5:00   1 of 12 trials (1 stopped), best 0.5000 t0001, default 0.3000" in head
     rows = [line.split() for line in best.splitlines() if line.startswith("t0")]
     assert [row[0] for row in rows] == ["t0001", "t0004", "t0003", "t0000", "t0002"]
     assert rows[0] == ["t0001", "0.5000", "2/6", "stopped", "lr=0.02"]
