@@ -6,6 +6,7 @@ from search.packs.space import is_packed
 from search.state import SearchState, settle_runs
 from search.study_file import OPTUNA_FILE, write_study
 from search.tracking import Tracker
+from search.tracking_journal import read_times
 
 
 def is_complete(state: SearchState, n_trials: int | None) -> bool:
@@ -24,7 +25,8 @@ def close_books(folder: SearchFolder, state: SearchState) -> None:
             runs = PackRuns(tracker, launch, folder)
             runs.keep_lost_trials(state.records)
             runs.publish_best(state.records)
-        write_study(state.sampler.study, folder.path / OPTUNA_FILE, name=folder.name)
+        times = read_times(folder.tracking_dir)
+        write_study(state.sampler.study, folder.path / OPTUNA_FILE, name=folder.name, times=times)
         folder.update_manifest(status="ended", wall_s=folder.spent_s())
         folder.remove_tune_dirs()
     tracker.close(timeout_s=30.0)

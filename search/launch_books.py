@@ -24,6 +24,7 @@ from search.stopping import Stopping, in_words, measure_stopping
 from search.study_file import OPTUNA_FILE, write_study
 from search.study_journal import StudyJournal
 from search.tracking import Tracker
+from search.tracking_journal import read_times
 from search.tracking_records import describe_table
 from trainables.data.table import FaceTable
 from trainables.outputs import sweep_leftovers
@@ -99,8 +100,7 @@ class LaunchBooks:
             self.recorder.close_open_trials()
             journal.close()
             self.pack_runs.close_open_packs()
-            study = self._state.sampler.study
-            folder.patience(lambda: write_study(study, folder.path / OPTUNA_FILE, name=folder.name))
+            self._write_study()
         finally:
             self.screen.close()
             records = list(self.recorder.records.values())
@@ -137,6 +137,11 @@ class LaunchBooks:
             earlier=self._state.records,
             on_end=self._pages.trial_ended,
         )
+
+    def _write_study(self) -> None:
+        folder, study = self._folder, self._state.sampler.study
+        times = read_times(folder.tracking_dir)
+        folder.patience(lambda: write_study(study, folder.path / OPTUNA_FILE, name=folder.name, times=times))
 
     def _end_run(self, stopping: Stopping, *, interrupted: bool) -> None:
         records = list(self.recorder.records.values())

@@ -197,6 +197,22 @@ def read_identity(folder: Path) -> dict[str, Any]:
     return identity
 
 
+def read_times(folder: Path) -> dict[str, tuple[float, float | None]]:
+    """When each run of a journal was first opened, and last closed if it was, in Unix seconds; none without one."""
+    times: dict[str, tuple[float, float | None]] = {}
+    if not (folder / OPERATIONS).exists():
+        return times
+    with (folder / OPERATIONS).open("rb") as file:
+        for line in file:
+            if not line.startswith((b'{"op":"start"', b'{"op":"end"')):
+                continue
+            for operation in _parse(line):
+                key, at_s = operation["key"], operation["t"] / 1000
+                began_s, _ = times.get(key, (at_s, None))
+                times[key] = (began_s, at_s if operation["op"] == "end" else None)
+    return times
+
+
 def experiment_of(folder: Path) -> str | None:
     """MLflow's number of the experiment on the server used last; None where it was never reached."""
     experiment_id = _read_json(folder / f"sent-{server_mark(read_identity(folder)['uri'])}.json").get("experiment_id")

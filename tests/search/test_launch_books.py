@@ -2,9 +2,13 @@
 
 import json
 import time
+from datetime import datetime
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from search import launch_books
 from search.folder import SearchFolder, SearchManifest
@@ -14,6 +18,7 @@ from search.resources import Resources
 from search.sampler import StudySampler
 from search.state import SearchState, new_record
 from search.storage import create_folder
+from search.tracking_journal import read_times
 from search.tracking_server import default_tracking_uri
 from spaces.errors import OutputError
 from spaces.loading import load_space
@@ -55,6 +60,11 @@ def ends_in_mlflow(folder: SearchFolder) -> dict[str, str]:
 def test_what_is_open_is_closed_as_interrupted(books: LaunchBooks, folder: SearchFolder) -> None:
     books.close(interrupted=True)
 
+    (asked,) = optuna.load_study(
+        study_name="kept", storage=JournalStorage(JournalFileBackend(str(folder.path / "optuna.log")))
+    ).trials
+    began_s, _ = read_times(folder.tracking_dir)["t0000"]
+    assert asked.datetime_start == datetime.fromtimestamp(began_s)
     assert folder.read_record("t0000").end == "preempted"
     assert ends_in_mlflow(folder) == {"t0000": "preempted", "search": "interrupted"}
     manifest = folder.read_manifest()

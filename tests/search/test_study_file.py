@@ -1,5 +1,6 @@
 """The study as Optuna's own tools see it."""
 
+from datetime import datetime
 from pathlib import Path
 
 import optuna
@@ -49,6 +50,18 @@ def test_optuna_reads_the_study_from_its_file(tmp_path: Path) -> None:
     assert read.trials[1].intermediate_values == {1: 0.2, 2: 0.3}
     assert [trial.user_attrs["trial_id"] for trial in read.trials] == ["t0000", "t0001", "t0002", "t0003"]
     assert (read.best_value, read.direction.name, read.metric_names) == (0.5, "MAXIMIZE", ["macro-F1"])
+
+
+def test_trials_have_the_times_at_which_they_ran(tmp_path: Path) -> None:
+    times = {"t0000": (1000.0, 1060.0), "t0003": (1030.0, None)}
+
+    write_study(sampler().study, tmp_path / "optuna.log", name="faces", times=times)
+
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna.log")))
+    read = optuna.load_study(study_name="faces", storage=storage).trials
+    assert read[0].duration is not None and read[0].duration.total_seconds() == 60.0
+    assert [read[n].datetime_start for n in (0, 3)] == [datetime.fromtimestamp(at_s) for at_s in (1000.0, 1030.0)]
+    assert read[3].datetime_complete is None
 
 
 def test_file_is_replaced_without_a_word_and_leaves_nothing_beside(
