@@ -70,7 +70,7 @@ def test_search_links_lists_only_what_this_server_has(tmp_path: Path) -> None:
 
     identity = json.loads((tmp_path / "faces" / "tracking" / "identity.json").read_text())
     assert list(links) == ["faces"]
-    assert links["faces"].startswith("http://127.0.0.1:5000/#/experiments/7/runs?searchFilter=")
+    assert links["faces"].startswith("http://127.0.0.1:5000/#/experiments/7/runs?viewStateShareKey=")
     assert identity["search_id"] in links["faces"]
 
 
