@@ -20,7 +20,7 @@ demo: $(READY) ## the whole story on generated faces: search, ensemble, export, 
 	$(BIN)/affectune demo
 
 test: $(READY) ## all tests, the quick ones first (PYTEST_ARGS="-m 'not slow'" leaves some out, "-n 0" takes one process)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 faults: $(CLUSTER) ## kill, fill, stop what a search needs, 40 minutes; into tests/faults/results.json and tests/faults/README.md
 	$(BIN)/python tests/faults/run.py

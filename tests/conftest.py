@@ -32,8 +32,6 @@ if str(TOOLS) not in sys.path:
     sys.path.append(str(TOOLS))
 COSTS = ("ray", "slow")
 """Markers from cheap to dear; a test without any of them is cheaper still."""
-LONGEST = ("test_papers", "test_examples", "test_heads_search", "test_onnx_export", "test_walkthroughs", "test_launch")
-"""Files that take a minute or so: one that came last would be waited for alone."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,11 +44,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Quick tests first, so that a mistake shows early, then the longest files, so that both processes end together.
-
-    Those marked `faults` only where they were asked for.
-    """
-    items.sort(key=lambda item: (_cost(item), _place_among_the_longest(item)))
+    """Quick tests first, so that a mistake shows early; those marked `faults` only where they were asked for."""
+    items.sort(key=_cost)
     if config.getoption("faults") or "faults" in config.getoption("markexpr"):
         return
     if left_out := [item for item in items if item.get_closest_marker("faults")]:
@@ -60,10 +55,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _cost(item: pytest.Item) -> int:
     return max((rank for rank, marker in enumerate(COSTS, start=1) if item.get_closest_marker(marker)), default=0)
-
-
-def _place_among_the_longest(item: pytest.Item) -> int:
-    return LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
