@@ -12,7 +12,7 @@ from search.demo import DemoSizes, run_demo
 from search.evaluate import load_ensemble, predict_files
 from spaces.errors import OutputError
 
-SIZES = DemoSizes(n_train=240, n_valid=96, n_test=96, image_px=32, n_configs=2, bags_s=20.0)
+SIZES = DemoSizes(n_train=240, n_valid=96, n_test=96, image_px=32, n_configs=2, bags_s=6.0)
 
 
 def test_demo_refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
