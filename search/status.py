@@ -19,7 +19,7 @@ import psutil
 from search.ends import TRIAL_ENDS
 from search.folder import ENSEMBLE_FILE, LOCK_FILE, STUDY_FILE, SearchFolder, SearchManifest, TrialRecord
 from search.privacy import hide_logins
-from search.storage import storage_words
+from search.storage import storage_option
 from search.tracking_journal import OPERATIONS, server_mark
 from trainables.pulse import PULSE_FILE
 
@@ -204,7 +204,7 @@ def _n_waiting(journal: Path, uri: str) -> int:
 
 
 def _next(folder: SearchFolder, state: State, *, is_at_heads: bool) -> str:
-    where = storage_words(folder.path.parent)
+    where = f" {storage_option(folder.path.parent)}"  # a report, or a program, reads it elsewhere
     if is_at_heads and state in ("running", "silent"):
         return f"affectune status {folder.heads.name}{where}"
     if state == "running":

@@ -22,10 +22,15 @@ def default_storage() -> Path:
     return Path(os.environ.get("AFFECTUNE_STORAGE", "runs"))
 
 
+def storage_option(storage: Path) -> str:
+    """`--storage DIR`, as a command about a search in it can be typed anywhere."""
+    return f"--storage {shlex.quote(str(storage))}"
+
+
 def storage_words(storage: Path) -> str:
-    """` --storage DIR`, as a command about a search in it needs to be typed here; empty where that is the default."""
+    """The same behind a space, as it needs to be typed here: empty where that is the default."""
     is_default = storage.absolute() == default_storage().absolute()
-    return "" if is_default else f" --storage {shlex.quote(str(storage))}"
+    return "" if is_default else f" {storage_option(storage)}"
 
 
 def default_name(space: SearchSpace) -> str:

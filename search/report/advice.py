@@ -10,6 +10,7 @@ from search.report.facts import SearchFacts
 from search.report.importance import Importance
 from search.report.stops import Stop
 from search.report.troubles import group_troubles
+from search.storage import storage_option
 from spaces.domains import Choice, Integer, LogUniform, Uniform
 
 N_BEST = 5
@@ -178,4 +179,4 @@ def _resume(facts: SearchFacts, trials: str) -> str:
 
 
 def _where(facts: SearchFacts) -> str:
-    return f"{facts.folder.name} --storage {shlex.quote(str(facts.folder.path.parent))}"
+    return f"{facts.folder.name} {storage_option(facts.folder.path.parent)}"
