@@ -122,7 +122,9 @@ def _scale(axes: "Axes", parameter: Parameter) -> None:
     elif is_log(parameter):
         axes.set_xscale("log")
         ticks = np.geomspace(float(parameter.domain.low), float(parameter.domain.high), N_LOG_TICKS)
-        axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+        axes.set_xticks(
+            ticks, [f"{tick:.0f}" if isinstance(parameter.domain, Integer) else f"{tick:.2g}" for tick in ticks]
+        )
         axes.minorticks_off()
     elif isinstance(parameter.domain, Integer):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
