@@ -206,6 +206,8 @@ class SearchConsole:
         return ", ".join(parts)
 
     def _remaining(self) -> str:
+        if self._closed:
+            return ""
         about_s = self._about_left_s()
         if self._time_budget_s is None:
             return "" if about_s is None else f", about {clock_text(about_s)} left"
@@ -228,8 +230,7 @@ class SearchConsole:
         with self._lock:
             width, height = self._console.size
             elapsed = clock_text(self._clock() - self._begin)
-            remaining = "" if self._closed else self._remaining()
-            parts: list[RenderableType] = [Text(f"{elapsed}{remaining}   {self._headline()}", style="bold")]
+            parts: list[RenderableType] = [Text(f"{elapsed}{self._remaining()}   {self._headline()}", style="bold")]
             tables = 2 + len(self._best) if self._best else 0
             room = height - 1 - 1 - 2 - tables - len(self._latest)  # the head, and a title with names over each table
             rows = list(self._running.values())[: max(room - 1, FEWEST_ROWS)]

@@ -54,8 +54,13 @@ def _summary(records: Sequence[TrialRecord], *, state: State, n_trials: int | No
     if best[0].number == 0:
         text += ", which is the default"
     elif default is not None:
-        text += f", {best[0].best_macro_f1 - default:+.4f} against the default ({default:.4f})"
+        text += f", {against_default(best[0].best_macro_f1, default)}"
     return f"{text}. It is the best of many on the faces it was chosen by: less is to be expected elsewhere."
+
+
+def against_default(score: float, default: float) -> str:
+    """What a macro-F1 gained over the default's, in words."""
+    return f"{score - default:+.4f} against the default ({default:.4f})"
 
 
 def _leaderboard(records: Sequence[TrialRecord], *, default: Mapping[str, Any], link: Callable[[str], str]) -> str:

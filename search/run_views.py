@@ -17,6 +17,8 @@ from spaces.space import SearchSpace
 
 Kind = Literal["trial", "ensemble"]
 
+OUR_SIDE = "workflowType=machine_learning"
+"""MLflow's pages have two sides; without a word it is the one of language models."""
 VIEW_TAG = "mlflow.sharedViewState."
 ORDER = "metrics.`best/macro_f1`"
 N_SETTINGS = 6
@@ -53,12 +55,10 @@ def runs_link(base: str, experiment_id: str, *, search_id: str, kind: Kind = "tr
         experiment_id: MLflow's number of the experiment, which has the views of the search.
         search_id: the mark of the search.
         kind: of the runs.
-
-    MLflow's pages have two sides; without a word it is the one of language models.
     """
     key = quote(_key(search_id, kind), safe="")
     page = f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs"
-    return f"{page}?viewStateShareKey={key}&workflowType=machine_learning"
+    return f"{page}?viewStateShareKey={key}&{OUR_SIDE}"
 
 
 def charts_link(base: str, experiment_id: str, *, search_id: str) -> str:
@@ -77,7 +77,7 @@ def run_link(base: str, experiment_id: str, run_id: str) -> str:
         base, experiment_id: as for `runs_link`.
         run_id: MLflow's name of the run.
     """
-    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
+    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?{OUR_SIDE}"
 
 
 def artifact_link(base: str, experiment_id: str, run_id: str, path: str) -> str:
@@ -87,19 +87,18 @@ def artifact_link(base: str, experiment_id: str, run_id: str, path: str) -> str:
         base, experiment_id, run_id: as for `run_link`.
         path: of the artifact.
     """
-    page = run_link(base, experiment_id, run_id)
-    address, mark, words = page.partition("?")
-    return f"{address}/artifacts/{quote(path)}{mark}{words}"
+    page = f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+    return f"{page}/artifacts/{quote(path)}?{OUR_SIDE}"
 
 
-def runs_filter(search_id: str, kind: Kind) -> str:
+def _runs_filter(search_id: str, kind: Kind) -> str:
     """One search's runs of a kind, in the language of MLflow's filters."""
     return f"tags.\"affectune.search_id\" = '{search_id}' and tags.\"affectune.kind\" = '{kind}'"
 
 
 def _state(search_id: str, kind: Kind, columns: list[str]) -> str:
     state = {
-        "searchFilter": runs_filter(search_id, kind),
+        "searchFilter": _runs_filter(search_id, kind),
         "orderByKey": ORDER,
         "orderByAsc": False,
         "selectedColumns": columns,

@@ -5,6 +5,7 @@ from pathlib import PurePath
 from typing import Any
 
 from search.folder import TrialRecord
+from search.leaderboard import against_default
 from search.run_views import artifact_link
 from search.settings_text import shorten_settings
 from search.tracking import Tracker
@@ -32,7 +33,7 @@ def describe_trial(record: TrialRecord, *, default: Mapping[str, Any], default_f
     else:
         against = ""
         if record.number != 0 and default_f1 is not None:
-            against = f", {record.best_macro_f1 - default_f1:+.4f} against the default ({default_f1:.4f})"
+            against = f", {against_default(record.best_macro_f1, default_f1)}"
         text = f"{end} with macro-F1 **{record.best_macro_f1:.4f}** on the valid faces{against}; "
         text += f"its best epoch was {record.best_epoch} of {record.epochs}."
     differs = shorten_settings(record.config, default)
